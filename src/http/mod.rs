@@ -1,0 +1,3 @@
+//! The outer wall towards the network: what is common to all endpoints.
+
+pub mod problem;

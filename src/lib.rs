@@ -1,0 +1,7 @@
+//! Satchel: a self-hosted attachment service for coding agents.
+
+pub mod clock;
+pub mod db;
+pub mod http;
+pub mod id;
+pub mod identity;
