@@ -1,5 +1,7 @@
 //! Satchel: a self-hosted attachment service for coding agents.
 
+pub mod attachments;
+pub mod blobs;
 pub mod clock;
 pub mod db;
 pub mod http;

@@ -5,6 +5,7 @@
 //! another wrote first. Only this file names the engine; every other SQL text lives in the
 //! `store.rs` of its room and is written for SQLite and PostgreSQL alike.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -106,6 +107,20 @@ impl Db {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// `($1, $2), ($3, $4)`: placeholders for that many rows of that many columns.
+pub fn placeholders(rows: usize, columns: usize) -> String {
+    let mut text = String::new();
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 0..columns {
+            let comma = if column == 0 { "" } else { ", " };
+            let _ = write!(text, "{comma}${}", row * columns + column + 1);
+        }
+        text.push(')');
+    }
+    text
 }
 
 /// Brings the tables up to date; refuses a database that a newer release has written.

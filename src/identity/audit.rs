@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use uuid::Uuid;
 
 use crate::clock::Moment;
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, placeholders};
 
 /// One act to record.
 #[derive(Debug, Clone)]
@@ -29,22 +29,33 @@ pub struct Act {
     pub subject: Option<String>,
 }
 
-const INSERT: &str = "INSERT INTO audit_logs \
-    (id, created_at, action, org_id, principal_id, key_id, address, subject) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-
 /// Records one act.
 pub async fn record(conn: &mut Conn, act: &Act) -> Result<(), DbError> {
-    sqlx::query(INSERT)
-        .bind(Uuid::now_v7().to_string())
-        .bind(act.at.0)
-        .bind(act.action)
-        .bind(act.org_id.as_deref())
-        .bind(act.principal_id.as_deref())
-        .bind(act.key_id.as_deref())
-        .bind(act.address.map(|a| a.to_string()))
-        .bind(act.subject.as_deref())
-        .execute(conn)
-        .await?;
+    record_many(conn, std::slice::from_ref(act)).await
+}
+
+/// Records several acts in one statement.
+pub async fn record_many(conn: &mut Conn, acts: &[Act]) -> Result<(), DbError> {
+    if acts.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "INSERT INTO audit_logs (id, created_at, action, org_id, principal_id, key_id, address, \
+         subject) VALUES {}",
+        placeholders(acts.len(), 8)
+    );
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(acts.len() == 1);
+    for act in acts {
+        query = query
+            .bind(Uuid::now_v7().to_string())
+            .bind(act.at.0)
+            .bind(act.action)
+            .bind(act.org_id.as_deref())
+            .bind(act.principal_id.as_deref())
+            .bind(act.key_id.as_deref())
+            .bind(act.address.map(|a| a.to_string()))
+            .bind(act.subject.as_deref());
+    }
+    query.execute(conn).await?;
     Ok(())
 }

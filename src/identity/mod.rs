@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub use authenticate::Identity;
 pub use key::{KeyKind, PlainKey};
 pub use permission::{Permission, Role};
-pub use slots::Slot;
+pub use slots::{Slot, Slots};
 pub use store::{reload_caller, standing};
 
 use crate::clock::{self, Moment};

@@ -1,0 +1,97 @@
+//! The end of an attachment: its row says so, then its bytes are freed.
+//!
+//! In one transaction the attachment is marked as gone and its blob as discarded; afterwards the
+//! bytes are freed and the mark is taken away. A crash in between loses nothing: the next start
+//! frees what is marked, and removes files that no row names.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+
+use super::{Attachment, Attachments, Gone, store};
+use crate::blobs::Locator;
+use crate::clock;
+use crate::db::DbError;
+use crate::identity::{Grant, audit};
+
+/// Discarded blobs looked at in one go.
+const SWEEP_BATCH: i64 = 256;
+
+impl Attachments {
+    /// Deletes an attachment at its owner's request; `false` if it was gone before.
+    pub async fn delete(self: &Arc<Self>, grant: &Grant, attachment: &Attachment) -> Result<bool, DbError> {
+        let gone = Gone { at: clock::now(), reason: "deleted on request".to_owned() };
+        let mut tx = self.db.write().await?;
+        if !store::mark_gone(&mut tx, attachment, &gone).await? {
+            return Ok(false);
+        }
+        audit::record(&mut tx, &grant.act("attachment.delete", attachment.id.to_string())).await?;
+        tx.commit().await?;
+        let room = Arc::clone(self);
+        let (blob, size) = (attachment.blob.clone(), attachment.size);
+        tokio::spawn(async move {
+            if let Err(error) = room.free(&blob, size).await {
+                tracing::warn!(%error, "a deleted attachment's bytes could not be freed; the next start frees them");
+            }
+        });
+        Ok(true)
+    }
+
+    /// Finishes what an earlier run left undone: frees discarded blobs and removes files that no
+    /// row names. Runs beside the service.
+    pub async fn sweep(self: &Arc<Self>) -> Result<(), SweepError> {
+        loop {
+            let mut conn = self.db.read().await?;
+            let discarded = store::discarded(&mut conn, SWEEP_BATCH).await?;
+            drop(conn);
+            if discarded.is_empty() {
+                break;
+            }
+            for (blob, size) in discarded {
+                let locator = blob.parse().map_err(|_| DbError::Corrupt("discarded_blobs.blob"))?;
+                self.free(&locator, size).await?;
+            }
+        }
+        for folder in 0..=u8::MAX {
+            let blobs = Arc::clone(&self.blobs);
+            let files =
+                spawn_blocking(move || blobs.stray_files(folder)).await.map_err(io::Error::other)??;
+            for file in files {
+                let mut conn = self.db.read().await?;
+                if !store::is_named(&mut conn, &file.to_string()).await? {
+                    tracing::info!(blob = %file, "removing a file that no attachment names");
+                    let blobs = Arc::clone(&self.blobs);
+                    spawn_blocking(move || blobs.discard(&file, 0)).await.map_err(io::Error::other)??;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn free(&self, blob: &Locator, size: u64) -> Result<(), SweepError> {
+        let (blobs, at) = (Arc::clone(&self.blobs), blob.clone());
+        spawn_blocking(move || blobs.discard(&at, size)).await.map_err(io::Error::other)??;
+        let mut tx = self.db.write().await?;
+        store::forget_discarded(&mut tx, &blob.to_string()).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// Why a sweep stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The catalogue failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The store failed.
+    #[error("the storage failed")]
+    Io(#[from] io::Error),
+}
+
+impl From<sqlx::Error> for SweepError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Db(error.into())
+    }
+}

@@ -1,0 +1,135 @@
+//! Large blobs: one file each.
+//!
+//! `staging/<uuid>` while bytes come in, then, synced, renamed to `files/<xx>/<uuid>` (`xx`: the
+//! first byte of the uuid), then the folder synced. All 256 folders are made, and synced, when the
+//! store is, so that no upload has to make one.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use super::BlobError;
+
+#[derive(Debug)]
+pub(super) struct Files {
+    staging: PathBuf,
+    public: PathBuf,
+    opened_at: SystemTime,
+}
+
+/// A file in staging; removed when dropped unpublished.
+#[derive(Debug)]
+pub(super) struct StagedFile {
+    id: Uuid,
+    path: PathBuf,
+    pub file: File,
+    published: bool,
+}
+
+impl Files {
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let files =
+            Self { staging: root.join("staging"), public: root.join("files"), opened_at: SystemTime::now() };
+        make_dir_durably(&files.staging)?;
+        for entry in fs::read_dir(&files.staging)? {
+            fs::remove_file(entry?.path())?;
+        }
+        make_dir_durably(&files.public)?;
+        for first in 0..=u8::MAX {
+            fs::create_dir(files.folder(first)).or_else(ignore(io::ErrorKind::AlreadyExists))?;
+        }
+        sync_dir(&files.public)?;
+        Ok(files)
+    }
+
+    /// A new file in staging, open for writing.
+    pub fn stage(&self) -> io::Result<StagedFile> {
+        let id = Uuid::new_v4();
+        let path = self.staging.join(id.simple().to_string());
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(StagedFile { id, path, file, published: false })
+    }
+
+    /// Syncs a staged file, gives it its public name, syncs the folder.
+    pub fn publish(&self, mut staged: StagedFile) -> io::Result<Uuid> {
+        staged.file.sync_data()?;
+        fs::rename(&staged.path, self.path(staged.id))?;
+        staged.published = true;
+        sync_dir(&self.folder(staged.id.as_bytes()[0]))?;
+        Ok(staged.id)
+    }
+
+    pub fn open_public(&self, id: Uuid) -> Result<File, BlobError> {
+        File::open(self.path(id)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => BlobError::Missing,
+            _ => BlobError::Io(error),
+        })
+    }
+
+    pub fn remove(&self, id: Uuid) -> io::Result<()> {
+        fs::remove_file(self.path(id)).or_else(ignore(io::ErrorKind::NotFound))
+    }
+
+    /// The blobs of one folder that were there before this run began.
+    pub fn list_older(&self, folder: u8) -> io::Result<Vec<Uuid>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.folder(folder))? {
+            let entry = entry?;
+            let Some(id) = entry.file_name().to_str().and_then(|name| Uuid::try_parse(name).ok()) else {
+                continue;
+            };
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            // The time of the last change of status cannot be set by hand, and a rename moves it.
+            let changed = u64::try_from(metadata.ctime()).unwrap_or(0);
+            let opened = self.opened_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+            if changed < opened {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+
+    fn folder(&self, first: u8) -> PathBuf {
+        self.public.join(format!("{first:02x}"))
+    }
+
+    fn path(&self, id: Uuid) -> PathBuf {
+        self.folder(id.as_bytes()[0]).join(id.simple().to_string())
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        if !self.published
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!(%error, "a staged file could not be removed; the next start removes it");
+        }
+    }
+}
+
+/// Makes a folder, unless it is there, and syncs the folder above it.
+pub(super) fn make_dir_durably(path: &Path) -> io::Result<()> {
+    match fs::create_dir(path) {
+        Ok(()) => sync_dir(path.parent().unwrap_or(Path::new("."))),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the names in a folder durable.
+pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn ignore(kind: io::ErrorKind) -> impl Fn(io::Error) -> io::Result<()> {
+    move |error| if error.kind() == kind { Ok(()) } else { Err(error) }
+}

@@ -1,0 +1,142 @@
+//! Small blobs: appended to packs, many sharing one write and one sync.
+//!
+//! A pack is a file `packs/<number>.pack` of up to [`SEGMENT_BYTES`]. Blobs begin at multiples of
+//! [`ALIGNMENT`], so that a discarded blob's blocks are given back to the file system by punching a
+//! hole. Nothing is ever overwritten, and nothing is appended to a pack of an earlier run, whose
+//! end may be torn: what no committed row names is never read. A pack whose write or sync failed is
+//! never written to again.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::FallocateFlags;
+
+use super::files::{make_dir_durably, sync_dir};
+use super::{BlobError, Locator};
+
+/// A pack is closed once it holds this much.
+const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
+/// The block size of common file systems.
+const ALIGNMENT: u64 = 4096;
+/// Packs kept open for reading, at most.
+const OPEN_SEGMENTS: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Packs {
+    dir: PathBuf,
+    active: Mutex<Active>,
+    readers: Mutex<HashMap<u64, Arc<File>>>,
+}
+
+/// The pack that is written to; `file` is `None` until one is needed.
+#[derive(Debug)]
+struct Active {
+    file: Option<File>,
+    segment: u64,
+    end: u64,
+}
+
+impl Packs {
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        make_dir_durably(dir)?;
+        let mut last = 0;
+        for entry in std::fs::read_dir(dir)? {
+            let name = entry?.file_name();
+            let number =
+                name.to_str().and_then(|name| name.strip_suffix(".pack")).and_then(|n| n.parse().ok());
+            last = last.max(number.unwrap_or(0));
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            active: Mutex::new(Active { file: None, segment: last, end: 0 }),
+            readers: Mutex::default(),
+        })
+    }
+
+    /// Appends blobs and syncs them.
+    pub fn append(&self, blobs: &[&[u8]]) -> io::Result<Vec<Locator>> {
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = self.append_to(&mut active, blobs);
+        if written.is_err() {
+            active.file = None;
+        }
+        written
+    }
+
+    fn append_to(&self, active: &mut Active, blobs: &[&[u8]]) -> io::Result<Vec<Locator>> {
+        if active.end >= SEGMENT_BYTES {
+            active.file = None;
+        }
+        let file = match active.file.take() {
+            Some(file) => file,
+            None => {
+                active.segment += 1;
+                active.end = 0;
+                let path = self.path(active.segment);
+                let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+                sync_dir(&self.dir)?;
+                file
+            }
+        };
+        let mut places = Vec::with_capacity(blobs.len());
+        let mut bytes = Vec::with_capacity(blobs.iter().map(|b| aligned(b.len() as u64) as usize).sum());
+        for blob in blobs {
+            places.push(Locator::Pack { segment: active.segment, offset: active.end + bytes.len() as u64 });
+            bytes.extend_from_slice(blob);
+            bytes.resize(aligned(bytes.len() as u64) as usize, 0);
+        }
+        file.write_all_at(&bytes, active.end)?;
+        file.sync_data()?;
+        active.end += bytes.len() as u64;
+        active.file = Some(file);
+        Ok(places)
+    }
+
+    /// A pack, open for reading.
+    pub fn open_segment(&self, segment: u64) -> Result<Arc<File>, BlobError> {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = readers.get(&segment) {
+            return Ok(Arc::clone(file));
+        }
+        let file = File::open(self.path(segment)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => BlobError::Missing,
+            _ => BlobError::Io(error),
+        })?;
+        let file = Arc::new(file);
+        if readers.len() >= OPEN_SEGMENTS {
+            readers.clear();
+        }
+        readers.insert(segment, Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Gives a blob's blocks back to the file system; zeroes where the file system cannot.
+    pub fn punch(&self, segment: u64, offset: u64, size: u64) -> io::Result<()> {
+        if size == 0 {
+            return Ok(());
+        }
+        let file = match OpenOptions::new().write(true).open(self.path(segment)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&file, flags, offset, aligned(size)) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::OPNOTSUPP) => file.write_all_at(&vec![0; aligned(size) as usize], offset),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn path(&self, segment: u64) -> PathBuf {
+        self.dir.join(format!("{segment}.pack"))
+    }
+}
+
+fn aligned(size: u64) -> u64 {
+    size.next_multiple_of(ALIGNMENT)
+}
