@@ -6,7 +6,9 @@
 //! attachment keeps its row without its bytes, so that its owner can be told when and why it went.
 
 mod commit;
+mod deliver;
 pub mod filename;
+pub mod http;
 pub mod kind;
 pub mod receive;
 pub mod reference;
@@ -29,7 +31,7 @@ use crate::blobs::{BlobError, BlobReader, Blobs, Locator};
 use crate::clock::Moment;
 use crate::db::{Db, DbError};
 use crate::id::{AttachmentId, OrgId};
-use crate::identity::{Scope, Slots};
+use crate::identity::{Caller, Scope, Slot, Slots};
 
 /// Who an attachment came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +190,11 @@ impl Attachments {
         let reader = self.open_blob(attachment)?;
         let stream = reader.stream(0..attachment.size).map_err(std::io::Error::other);
         Ok(StreamReader::new(Box::pin(stream)))
+    }
+
+    /// A place among the uploads of a key; `None` when all are taken.
+    fn take_upload_slot(&self, caller: &Caller) -> Option<Slot> {
+        self.uploads.take(&caller.key_id)
     }
 
     fn open_blob(&self, attachment: &Attachment) -> Result<BlobReader, BlobError> {

@@ -19,6 +19,15 @@ use crate::db::DbError;
 use crate::identity::Denied;
 use crate::identity::authenticate::AuthError;
 
+/// The body of a 422 (seed pages).
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = HTTPValidationError)]
+pub struct HttpValidationError {
+    /// What is wrong, entry by entry.
+    #[schema(required = false)]
+    pub detail: Vec<ValidationError>,
+}
+
 /// One entry of a 422's `detail`: where, what, and a machine-readable kind.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct ValidationError {
@@ -89,6 +98,13 @@ pub enum ApiError {
     Timeout(String),
     /// 409: the request conflicts with the present state.
     Conflict(String),
+    /// 412: a precondition of the request is not met.
+    PreconditionFailed,
+    /// 416: the range lies outside the file.
+    OutOfRange {
+        /// The file's length in bytes.
+        size: u64,
+    },
     /// 410: it was here; when and by which rule it went.
     Gone(String),
     /// 413: too large; names the limit.
@@ -122,6 +138,8 @@ impl ApiError {
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Gone(_) => StatusCode::GONE,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::OutOfRange { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -145,6 +163,10 @@ impl ApiError {
             | Self::Unavailable(detail) => Value::String(detail),
             Self::NotFound(detail) => Value::from(detail),
             Self::MethodNotAllowed => Value::from("Method Not Allowed"),
+            Self::PreconditionFailed => Value::from("The file is not the one that the request expects"),
+            Self::OutOfRange { size } => {
+                Value::from(format!("The range lies outside the file's {size} bytes"))
+            }
             Self::Invalid(entries) => json!(entries),
             Self::Internal(cause) => {
                 tracing::error!(error = format!("{cause:#}"), "a request failed inside");
@@ -163,12 +185,13 @@ impl IntoResponse for ApiError {
         let status = self.status();
         let mut response = status.into_response();
         let headers = response.headers_mut();
-        let mut set = |name: HeaderName, value: &'static str| {
-            headers.insert(name, HeaderValue::from_static(value));
+        let mut set = |name: HeaderName, value: String| {
+            headers.extend(HeaderValue::try_from(value).ok().map(|value| (name, value)));
         };
         match &self {
-            Self::Unauthorized(_) => set(header::WWW_AUTHENTICATE, "Bearer"),
-            Self::TooMany(_) | Self::Unavailable(_) => set(header::RETRY_AFTER, "1"),
+            Self::Unauthorized(_) => set(header::WWW_AUTHENTICATE, "Bearer".into()),
+            Self::TooMany(_) | Self::Unavailable(_) => set(header::RETRY_AFTER, "1".into()),
+            Self::OutOfRange { size } => set(header::CONTENT_RANGE, format!("bytes */{size}")),
             _ => {}
         }
         response.extensions_mut().insert(Detail(self.detail()));
