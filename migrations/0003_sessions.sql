@@ -1,11 +1,13 @@
 -- Sessions, their messages and what was handed over. The table of sessions is the queue: a session
 -- with inbox_seq > done_seq has a message to handle; `epoch` grows with every claim and fences the
--- writes of a worker that has lost its lease.
+-- writes of a worker that has lost its lease. Sessions that wait are taken in the order of
+-- not_before.
 
 CREATE TABLE sessions (
     id                TEXT PRIMARY KEY,
     org_id            TEXT NOT NULL REFERENCES organizations (id),
     created_by        TEXT NOT NULL,
+    created_by_email  TEXT,
     created_with_key  TEXT NOT NULL,
     title             TEXT,
     tags              TEXT NOT NULL,
@@ -13,7 +15,8 @@ CREATE TABLE sessions (
     agent             TEXT NOT NULL,
     status            TEXT NOT NULL,
     status_detail     TEXT,
-    api_version       TEXT NOT NULL,
+    status_at         BIGINT NOT NULL,
+    api_version       TEXT NOT NULL CHECK (api_version IN ('v1', 'v3')),
     idempotency_key   TEXT,
     inbox_seq         BIGINT NOT NULL,
     done_seq          BIGINT NOT NULL,
@@ -32,6 +35,14 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_org ON sessions (org_id, created_at, id);
 CREATE INDEX sessions_by_key ON sessions (created_by, idempotency_key, created_at);
 CREATE INDEX sessions_waiting ON sessions (status, not_before);
+CREATE INDEX sessions_leased ON sessions (org_id, lease_until);
+
+-- The tags once more, one row for each, to find sessions by them.
+CREATE TABLE session_tags (
+    session_id TEXT NOT NULL REFERENCES sessions (id),
+    tag        TEXT NOT NULL,
+    PRIMARY KEY (session_id, tag)
+);
 
 -- position orders the messages of a session; seq numbers the user's messages from 1 (else null).
 CREATE TABLE session_messages (
@@ -48,16 +59,18 @@ CREATE TABLE session_messages (
     PRIMARY KEY (session_id, position)
 );
 
--- One row for each file of a session, in either direction; the receipt of its delivery.
+-- One row for each file of a session in each direction (a file that came back may be handed in
+-- again); the receipt of its delivery. seq: the user's message that named it first.
 CREATE TABLE session_attachments (
     session_id    TEXT NOT NULL REFERENCES sessions (id),
     attachment_id TEXT NOT NULL REFERENCES attachments (id),
     source        TEXT NOT NULL CHECK (source IN ('user', 'devin')),
+    position      BIGINT NOT NULL,
     seq           BIGINT NOT NULL,
     url           TEXT NOT NULL,
     path          TEXT,
     state         TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'failed')),
     error         TEXT,
     at            BIGINT NOT NULL,
-    PRIMARY KEY (session_id, attachment_id)
+    PRIMARY KEY (session_id, attachment_id, source)
 );

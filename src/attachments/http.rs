@@ -9,17 +9,30 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{OpenApi, ToSchema};
 
 use super::{Attachment, AttachmentError, Attachments, ReceiveError};
 use crate::blobs::BlobError;
+use crate::http::answers::{
+    V1Download, V1Gone, V1Refused, V1Upload, V3Download, V3Gone, V3Refused, V3Upload,
+};
 use crate::http::form::{Form, FormError, MAX_OTHER_BYTES};
-use crate::http::problem::{ApiError, HttpValidationError, Loc};
+use crate::http::problem::{ApiError, Loc};
 use crate::id::{AttachmentId, OrgId};
 use crate::identity::http::{Either, V1, V3};
 use crate::identity::{Grant, Identity, Permission, Request, Scope};
 
 const NOT_FOUND: ApiError = ApiError::NotFound("Attachment not found");
+
+/// The v1 operations of this room, for `/v1-openapi.yaml`.
+#[derive(Debug, OpenApi)]
+#[openapi(paths(upload_v1, download_v1, delete_v1))]
+pub struct V1Docs;
+
+/// The v3 operations of this room, for `/v3-openapi.yaml`.
+#[derive(Debug, OpenApi)]
+#[openapi(paths(upload_v3, download_v3, delete_v3))]
+pub struct V3Docs;
 
 /// What an upload over v3 is answered with (seed page).
 #[derive(Debug, Serialize, ToSchema)]
@@ -86,8 +99,7 @@ async fn limits(State(room): State<Arc<Attachments>>) -> Response {
     request_body(content = UploadV1, content_type = "multipart/form-data"),
     responses(
         (status = 200, description = "Successful Response", content(
-            (String = "application/json"), (String = "text/plain"))),
-        (status = 422, description = "Validation Error", body = HttpValidationError)))]
+            (String = "application/json"), (String = "text/plain"))), V1Refused, V1Upload))]
 pub async fn upload_v1(
     State(room): State<Arc<Attachments>>,
     V1(request): V1,
@@ -108,8 +120,7 @@ pub async fn upload_v1(
     params(("org_id" = String, Path, description = "The organisation, `org-…`")),
     request_body(content = UploadV3, content_type = "multipart/form-data"),
     responses(
-        (status = 200, description = "Successful Response", body = AttachmentResponse),
-        (status = 422, description = "Validation Error", body = HttpValidationError)))]
+        (status = 200, description = "Successful Response", body = AttachmentResponse), V3Refused, V3Upload))]
 pub async fn upload_v3(
     State(room): State<Arc<Attachments>>,
     V3(request): V3,
@@ -161,7 +172,7 @@ pub struct FilePath {
 #[utoipa::path(get, path = "/v1/attachments/{id}/{name}",
     operation_id = "download_attachment_v1_attachments__id___name__get",
     params(("id" = String, Path), ("name" = String, Path)),
-    responses((status = 200, description = "The bytes", content_type = "*/*")))]
+    responses((status = 200, description = "The bytes", body = Vec<u8>, content_type = "*/*"), V1Refused, V1Download))]
 pub async fn download_v1(
     State(room): State<Arc<Attachments>>,
     V1(request): V1,
@@ -177,7 +188,7 @@ pub async fn download_v1(
 #[utoipa::path(get, path = "/v3/organizations/{org_id}/attachments/{id}/{name}", tag = "attachments",
     operation_id = "handle_download_attachment_v3_organizations__org_id__attachments__id___name__get",
     params(("org_id" = String, Path), ("id" = String, Path), ("name" = String, Path)),
-    responses((status = 200, description = "The bytes", content_type = "*/*")))]
+    responses((status = 200, description = "The bytes", body = Vec<u8>, content_type = "*/*"), V3Refused, V3Download))]
 pub async fn download_v3(
     State(room): State<Arc<Attachments>>,
     V3(request): V3,
@@ -207,7 +218,7 @@ async fn download(
 #[utoipa::path(delete, path = "/v1/attachments/{id}/{name}",
     operation_id = "delete_attachment_v1_attachments__id___name__delete",
     params(("id" = String, Path), ("name" = String, Path)),
-    responses((status = 200, description = "Successful Response", body = Deleted)))]
+    responses((status = 200, description = "Successful Response", body = Deleted), V1Refused, V1Gone))]
 pub async fn delete_v1(
     state: State<Arc<Attachments>>,
     V1(request): V1,
@@ -220,7 +231,7 @@ pub async fn delete_v1(
 #[utoipa::path(delete, path = "/v3/organizations/{org_id}/attachments/{id}/{name}", tag = "attachments",
     operation_id = "handle_delete_attachment_v3_organizations__org_id__attachments__id___name__delete",
     params(("org_id" = String, Path), ("id" = String, Path), ("name" = String, Path)),
-    responses((status = 200, description = "Successful Response", body = Deleted)))]
+    responses((status = 200, description = "Successful Response", body = Deleted), V3Refused, V3Gone))]
 pub async fn delete_v3(
     State(room): State<Arc<Attachments>>,
     V3(request): V3,

@@ -50,6 +50,7 @@ pub struct Span {
 pub enum Finding {
     /// A line that names a file.
     Reference {
+        /// Where the line stands.
         span: Span,
         /// The URL as written.
         url: String,

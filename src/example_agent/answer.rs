@@ -43,11 +43,7 @@ pub fn line(name: &str, findings: &Result<Findings, String>) -> String {
         Kind::Text(written, reason) => {
             let lines = count(written.facts.lines, "line");
             let words = count(written.facts.words, "word");
-            let but = if reason.is_some() {
-                ", not valid JSON"
-            } else {
-                ""
-            };
+            let but = if reason.is_some() { ", not valid JSON" } else { "" };
             format!("text, {lines} and {words}{but}")
         }
         Kind::Binary(found) => found.unwrap_or("of unknown type").to_owned(),
@@ -66,18 +62,12 @@ fn about_table(table: &Table) -> String {
     };
     let rows = count(table.rows, "row");
     let columns = count(table.width as u64, "column");
-    let stopped = if table.stopped.is_some() {
-        ", not read to the end"
-    } else {
-        ""
-    };
+    let stopped = if table.stopped.is_some() { ", not read to the end" } else { "" };
     let mut line = format!("table, {rows}{ragged} and {columns}{stopped}");
-    let of_numbers = table.columns.iter().filter(|column| {
-        matches!(
-            column.column_type(),
-            ColumnType::Integer | ColumnType::Number
-        )
-    });
+    let of_numbers = table
+        .columns
+        .iter()
+        .filter(|column| matches!(column.column_type(), ColumnType::Integer | ColumnType::Number));
     for column in of_numbers.take(COLUMNS_MENTIONED) {
         let numbers = &column.numbers;
         line.push_str(&format!(

@@ -41,11 +41,8 @@ pub enum DateOrder {
 }
 
 /// The orders, in the sequence of [`Readings`]; where a column fits several, the first one is taken.
-pub const DATE_ORDERS: [DateOrder; 3] = [
-    DateOrder::YearMonthDay,
-    DateOrder::MonthDayYear,
-    DateOrder::DayMonthYear,
-];
+pub const DATE_ORDERS: [DateOrder; 3] =
+    [DateOrder::YearMonthDay, DateOrder::MonthDayYear, DateOrder::DayMonthYear];
 
 /// What a date means in each order of [`DATE_ORDERS`], where it means anything.
 pub type Readings = [Option<Moment>; 3];
@@ -65,9 +62,7 @@ pub fn read(cell: &str, decimal_comma: bool) -> Value {
     } else {
         number(cell)
     };
-    number
-        .or_else(|| date(cell).map(Value::Date))
-        .unwrap_or(Value::Text)
+    number.or_else(|| date(cell).map(Value::Date)).unwrap_or(Value::Text)
 }
 
 /// Whether the cell is one of the marks that spreadsheets and statistics programs write for nothing.
@@ -85,9 +80,7 @@ pub fn as_year(cell: &str) -> Option<i64> {
 }
 
 fn is_boolean(cell: &str) -> bool {
-    ["true", "false", "yes", "no"]
-        .iter()
-        .any(|word| cell.eq_ignore_ascii_case(word))
+    ["true", "false", "yes", "no"].iter().any(|word| cell.eq_ignore_ascii_case(word))
 }
 
 fn number(cell: &str) -> Option<Value> {
@@ -123,33 +116,19 @@ fn date(cell: &str) -> Option<Readings> {
     if parts.next().is_some() {
         return None;
     }
-    let (second_number, clock) = (
-        digits(second, 1..=2)?,
-        time.map_or(Some((0, 0)), time_of_day)?,
-    );
+    let (second_number, clock) = (digits(second, 1..=2)?, time.map_or(Some((0, 0)), time_of_day)?);
     let moment = |year, month, day| {
         let seconds = days_since_1970(year, month, day)? * 86_400 + clock.0;
-        Some(Moment {
-            seconds,
-            nanoseconds: clock.1,
-        })
+        Some(Moment { seconds, nanoseconds: clock.1 })
     };
     let readings = match (first.len(), third) {
-        (4, Some(third)) => [
-            moment(digits(first, 4..=4)?, second_number, digits(third, 1..=2)?),
-            None,
-            None,
-        ],
+        (4, Some(third)) => [moment(digits(first, 4..=4)?, second_number, digits(third, 1..=2)?), None, None],
         (4, None) if separator == '-' && second.len() == 2 && time.is_none() => {
             [moment(digits(first, 4..=4)?, second_number, 1), None, None]
         }
         (1 | 2, Some(third)) => {
             let (year, first) = (digits(third, 4..=4)?, digits(first, 1..=2)?);
-            let month_first = if separator == '.' {
-                None
-            } else {
-                moment(year, first, second_number)
-            };
+            let month_first = if separator == '.' { None } else { moment(year, first, second_number) };
             [None, month_first, moment(year, second_number, first)]
         }
         _ => return None,
@@ -206,11 +185,7 @@ fn offset(text: &str) -> Option<i64> {
         Some(parts) => parts,
         None => text.split_at_checked(2)?,
     };
-    let minutes = if minutes.is_empty() {
-        0
-    } else {
-        digits(minutes, 2..=2)?
-    };
+    let minutes = if minutes.is_empty() { 0 } else { digits(minutes, 2..=2)? };
     let seconds = digits(hours, 2..=2)? * 3600 + minutes * 60;
     Some(if sign == "-" { -seconds } else { seconds })
 }
@@ -233,11 +208,7 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
         return None;
     }
     // Counted in years that begin in March, so that the leap day is the last one.
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leap_days = year / 4 - year / 100 + year / 400;
     Some(year * 365 + leap_days + (153 * month + 2) / 5 + day - 719_469)
 }
@@ -249,10 +220,7 @@ mod tests {
     use super::*;
 
     fn seconds(cell: &str, order: DateOrder) -> Option<i64> {
-        let place = DATE_ORDERS
-            .iter()
-            .position(|known| *known == order)
-            .unwrap();
+        let place = DATE_ORDERS.iter().position(|known| *known == order).unwrap();
         match read(cell, false) {
             Value::Date(readings) => readings[place].map(|moment| moment.seconds),
             _ => None,
@@ -267,15 +235,10 @@ mod tests {
         assert_eq!(read("0.5", false), Value::Number(0.5));
         assert_eq!(read(".5", false), Value::Number(0.5));
         assert_eq!(read("1e3", false), Value::Number(1000.0));
-        assert_eq!(
-            read("9223372036854775808", false),
-            Value::Number(9.223_372_036_854_776e18)
-        );
+        assert_eq!(read("9223372036854775808", false), Value::Number(9.223_372_036_854_776e18));
         assert_eq!(read("1,5", true), Value::Number(1.5));
         assert_eq!(read("-1,5", true), Value::Number(-1.5));
-        for text in [
-            "01067", "1,5", "1e999", "inf", "+", ".", "0x10", "1 2", "e5", "5%", "1.2.3", "١",
-        ] {
+        for text in ["01067", "1,5", "1e999", "inf", "+", ".", "0x10", "1 2", "e5", "5%", "1.2.3", "١"] {
             assert_eq!(read(text, false), Value::Text, "{text}");
         }
         for missing in ["NA", "n/a", "NaN", "null", "None", "-"] {
@@ -292,28 +255,12 @@ mod tests {
         assert_eq!(seconds("1970-01-01", YearMonthDay), Some(0));
         assert_eq!(seconds("2000-03-01", YearMonthDay), Some(951_868_800));
         assert_eq!(seconds("1600-02-29", YearMonthDay), Some(-11_670_998_400));
-        assert_eq!(
-            seconds("2026-11", YearMonthDay),
-            seconds("2026-11-01", YearMonthDay)
-        );
-        assert_eq!(
-            seconds("22.11.2026", DayMonthYear),
-            seconds("2026/11/22", YearMonthDay)
-        );
-        assert_eq!(
-            seconds("11/22/2026", MonthDayYear),
-            seconds("2026-11-22", YearMonthDay)
-        );
+        assert_eq!(seconds("2026-11", YearMonthDay), seconds("2026-11-01", YearMonthDay));
+        assert_eq!(seconds("22.11.2026", DayMonthYear), seconds("2026/11/22", YearMonthDay));
+        assert_eq!(seconds("11/22/2026", MonthDayYear), seconds("2026-11-22", YearMonthDay));
         assert_eq!(seconds("11/22/2026", DayMonthYear), None);
         assert!(seconds("1/2/2026", DayMonthYear) > seconds("1/2/2026", MonthDayYear));
-        for text in [
-            "2025-02-29",
-            "2026-13-01",
-            "1900-02-29",
-            "2026-00-10",
-            "12-2026",
-            "0000-01-01",
-        ] {
+        for text in ["2025-02-29", "2026-13-01", "1900-02-29", "2026-00-10", "12-2026", "0000-01-01"] {
             assert_eq!(read(text, false), Value::Text, "{text}");
         }
     }

@@ -135,10 +135,7 @@ impl Column {
     /// What the column is made of.
     pub fn column_type(&self) -> ColumnType {
         let values = self.values();
-        let date_order = DATE_ORDERS
-            .into_iter()
-            .zip(&self.dates)
-            .find(|(_, dates)| dates.count == values);
+        let date_order = DATE_ORDERS.into_iter().zip(&self.dates).find(|(_, dates)| dates.count == values);
         if values == 0 {
             ColumnType::Empty
         } else if self.integers.count == values {
@@ -178,11 +175,7 @@ impl Column {
 
     /// The sum of the numbers as text, not rounded where all of them are whole numbers.
     pub fn sum(&self) -> String {
-        if self.has_integers_only() {
-            self.integers.sum.to_string()
-        } else {
-            total(self.numbers.sum())
-        }
+        if self.has_integers_only() { self.integers.sum.to_string() } else { total(self.numbers.sum()) }
     }
 
     /// The dates as written in `order`.
@@ -208,8 +201,7 @@ impl Column {
     /// empty when there are too many different ones.
     pub fn most_frequent(&self, limit: usize) -> Vec<(&str, u64)> {
         let counts = self.distinct.counts.iter();
-        let mut values: Vec<(&str, u64)> =
-            counts.map(|(value, count)| (&**value, *count)).collect();
+        let mut values: Vec<(&str, u64)> = counts.map(|(value, count)| (&**value, *count)).collect();
         values.sort_by(|left, right| right.1.cmp(&left.1).then(left.0.cmp(right.0)));
         values.truncate(limit);
         values
@@ -231,18 +223,10 @@ impl Column {
 impl Dates {
     fn take(&mut self, moment: Moment, cell: &str) {
         self.count += 1;
-        if self
-            .earliest
-            .as_ref()
-            .is_none_or(|(earliest, _)| moment < *earliest)
-        {
+        if self.earliest.as_ref().is_none_or(|(earliest, _)| moment < *earliest) {
             self.earliest = Some((moment, cell.to_owned()));
         }
-        if self
-            .latest
-            .as_ref()
-            .is_none_or(|(latest, _)| moment > *latest)
-        {
+        if self.latest.as_ref().is_none_or(|(latest, _)| moment > *latest) {
             self.latest = Some((moment, cell.to_owned()));
         }
         if let Some(previous) = self.previous {

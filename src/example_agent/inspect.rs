@@ -77,11 +77,7 @@ pub fn inspect(path: &Path, declared: Option<&Declared>) -> io::Result<Findings>
     let is_text = looks_like_text(&head, encoding, &expected);
 
     let mut hashed = Hashed::new(File::open(path)?);
-    let facts = if is_text {
-        Some(count_text(&mut hashed, encoding)?)
-    } else {
-        None
-    };
+    let facts = if is_text { Some(count_text(&mut hashed, encoding)?) } else { None };
     io::copy(&mut hashed, &mut io::sink())?;
     let (size, sha256) = hashed.finish();
 
@@ -100,22 +96,16 @@ pub fn inspect(path: &Path, declared: Option<&Declared>) -> io::Result<Findings>
     })
 }
 
-fn inspect_text(
-    path: &Path,
-    encoding: Encoding,
-    facts: TextFacts,
-    expected: &Expected,
-) -> io::Result<Kind> {
+fn inspect_text(path: &Path, encoding: Encoding, facts: TextFacts, expected: &Expected) -> io::Result<Kind> {
     let encoding = match encoding {
         Encoding::Utf8 if !facts.is_utf8 => Encoding::EightBit,
         marked => marked,
     };
     let text = Text { encoding, facts };
     Ok(match expected {
-        Expected::Table { usual_delimiter } => Kind::Table(
-            text,
-            Box::new(table::read(path, encoding, *usual_delimiter)?),
-        ),
+        Expected::Table { usual_delimiter } => {
+            Kind::Table(text, Box::new(table::read(path, encoding, *usual_delimiter)?))
+        }
         Expected::Json => match json::read(path, encoding)? {
             (facts, None) => Kind::Json(text, Box::new(facts)),
             (_, Some(reason)) => Kind::Text(text, Some(reason)),
@@ -133,38 +123,25 @@ fn read_head(path: &Path) -> io::Result<Vec<u8>> {
 
 /// What the file's extension suggests, else its declared type, else its first character.
 fn expectation(path: &Path, declared_type: Option<&str>, head: &[u8]) -> Expected {
-    let extension = path
-        .extension()
-        .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     match extension.as_deref() {
         Some("csv") => {
-            return Expected::Table {
-                usual_delimiter: b',',
-            };
+            return Expected::Table { usual_delimiter: b',' };
         }
         Some("tsv" | "tab") => {
-            return Expected::Table {
-                usual_delimiter: b'\t',
-            };
+            return Expected::Table { usual_delimiter: b'\t' };
         }
         Some("psv") => {
-            return Expected::Table {
-                usual_delimiter: b'|',
-            };
+            return Expected::Table { usual_delimiter: b'|' };
         }
         Some("json" | "jsonl" | "ndjson" | "geojson" | "ipynb") => return Expected::Json,
         Some("txt" | "md" | "log") => return Expected::Text,
         _ => {}
     }
-    let essence =
-        declared_type.map(|declared| declared.split(';').next().unwrap_or(declared).trim());
+    let essence = declared_type.map(|declared| declared.split(';').next().unwrap_or(declared).trim());
     match essence {
-        Some("text/csv") => Expected::Table {
-            usual_delimiter: b',',
-        },
-        Some("text/tab-separated-values") => Expected::Table {
-            usual_delimiter: b'\t',
-        },
+        Some("text/csv") => Expected::Table { usual_delimiter: b',' },
+        Some("text/tab-separated-values") => Expected::Table { usual_delimiter: b'\t' },
         Some("application/json" | "application/x-ndjson") => Expected::Json,
         Some(essence) if essence.ends_with("+json") => Expected::Json,
         _ => match (extension, head.trim_ascii_start().first()) {
@@ -180,16 +157,12 @@ fn looks_like_text(head: &[u8], encoding: Encoding, expected: &Expected) -> bool
     if encoding == Encoding::Utf16Little || encoding == Encoding::Utf16Big {
         let (pairs, _) = head.as_chunks::<2>();
         let high = usize::from(encoding == Encoding::Utf16Little);
-        return !pairs
-            .iter()
-            .any(|pair| pair[high] == 0 && is_control(pair[1 - high]));
+        return !pairs.iter().any(|pair| pair[high] == 0 && is_control(pair[1 - high]));
     }
     if head.iter().any(|byte| is_control(*byte)) {
         return false;
     }
-    let is_disguised = [&b"%PDF-"[..], b"%!PS", b"{\\rtf"]
-        .iter()
-        .any(|magic| head.starts_with(magic));
+    let is_disguised = [&b"%PDF-"[..], b"%!PS", b"{\\rtf"].iter().any(|magic| head.starts_with(magic));
     match expected {
         Expected::Unknown if is_disguised => false,
         Expected::Unknown => is_utf8_so_far(head) || infer::get(head).is_none(),
@@ -229,11 +202,7 @@ struct Hashed<R> {
 
 impl<R: Read> Hashed<R> {
     fn new(inner: R) -> Hashed<R> {
-        Hashed {
-            inner,
-            digest: Sha256::new(),
-            size: 0,
-        }
+        Hashed { inner, digest: Sha256::new(), size: 0 }
     }
 
     fn finish(self) -> (u64, String) {

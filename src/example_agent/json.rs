@@ -73,21 +73,12 @@ pub struct Key {
 ///
 /// The file cannot be opened.
 pub fn read(path: &Path, encoding: Encoding) -> io::Result<(JsonFacts, Option<String>)> {
-    let (meter, source) = Meter::around(
-        source::open_decoded(path, encoding)?,
-        STRING_LIMIT,
-        "a string is longer than 8 MiB",
-    );
+    let (meter, source) =
+        Meter::around(source::open_decoded(path, encoding)?, STRING_LIMIT, "a string is longer than 8 MiB");
     let mut facts = JsonFacts::default();
-    let mut values =
-        serde_json::Deserializer::from_reader(BufReader::with_capacity(source::CHUNK, source));
+    let mut values = serde_json::Deserializer::from_reader(BufReader::with_capacity(source::CHUNK, source));
     loop {
-        let walk = Walk {
-            facts: &mut facts,
-            meter: &meter,
-            level: 1,
-            is_record: true,
-        };
+        let walk = Walk { facts: &mut facts, meter: &meter, level: 1, is_record: true };
         match walk.deserialize(&mut values) {
             Ok(shape) => {
                 facts.values += 1;
@@ -120,12 +111,7 @@ impl JsonFacts {
             }
             None => {
                 self.places.insert(name.to_owned(), self.keys.len());
-                self.keys.push(Key {
-                    name: name.to_owned(),
-                    count: 0,
-                    counts: [0; 6],
-                    lengths: None,
-                });
+                self.keys.push(Key { name: name.to_owned(), count: 0, counts: [0; 6], lengths: None });
                 self.keys.len() - 1
             }
         };
@@ -157,12 +143,7 @@ impl Walk<'_> {
     }
 
     fn inner(&mut self, is_record: bool) -> Walk<'_> {
-        Walk {
-            facts: self.facts,
-            meter: self.meter,
-            level: self.level + 1,
-            is_record,
-        }
+        Walk { facts: self.facts, meter: self.meter, level: self.level + 1, is_record }
     }
 }
 
@@ -198,10 +179,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<Shape, A::Error> {
         let mut shape = self.count(1, 0);
         let holds_records = self.level == 1;
-        while elements
-            .next_element_seed(self.inner(holds_records))?
-            .is_some()
-        {
+        while elements.next_element_seed(self.inner(holds_records))?.is_some() {
             shape.length += 1;
         }
         Ok(shape)

@@ -15,14 +15,11 @@ pub fn text(untrusted: &str) -> String {
     let mut before = None;
     while let Some(character) = characters.next() {
         let escape = match character {
-            '&' | '<' | '>' | '"' | '\'' | '\\' | '`' | '*' | '[' | ']' | '#' | '|' | '~' | '!'
-            | ':' | '@' | '$' => true,
+            '&' | '<' | '>' | '"' | '\'' | '\\' | '`' | '*' | '[' | ']' | '#' | '|' | '~' | '!' | ':'
+            | '@' | '$' => true,
             '_' => {
                 let inside_word = before.is_some_and(char::is_alphanumeric)
-                    && characters
-                        .peek()
-                        .copied()
-                        .is_some_and(char::is_alphanumeric);
+                    && characters.peek().copied().is_some_and(char::is_alphanumeric);
                 !inside_word
             }
             // A bare "www." would become a link.
@@ -46,12 +43,8 @@ pub fn quoted(untrusted: &str) -> String {
 
 /// Bytes for a person, in decimal units: `999 bytes`, `1.2 kB`, `10.7 GB`.
 pub fn size(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [
-        (1_000_000_000_000, "TB"),
-        (1_000_000_000, "GB"),
-        (1_000_000, "MB"),
-        (1_000, "kB"),
-    ];
+    const UNITS: [(u64, &str); 4] =
+        [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
     match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
         Some((unit, label)) => format!("{:.1} {label}", bytes as f64 / *unit as f64),
         None if bytes == 1 => "1 byte".to_owned(),
@@ -104,13 +97,7 @@ fn visible(untrusted: &str) -> String {
     let mut shown: String = characters
         .by_ref()
         .take(SHOWN_CHARACTERS)
-        .map(|character| {
-            if is_hidden(character) {
-                '\u{fffd}'
-            } else {
-                character
-            }
-        })
+        .map(|character| if is_hidden(character) { '\u{fffd}' } else { character })
         .collect();
     if characters.next().is_some() {
         shown.push('…');

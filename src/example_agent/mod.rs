@@ -35,8 +35,7 @@ use self::inspect::Findings;
 use self::manifest::Manifest;
 
 /// The sentence that begins every answer of this agent.
-pub const FIRST_SENTENCE: &str =
-    "Example agent, not a language model: it did not act on your prompt.";
+pub const FIRST_SENTENCE: &str = "Example agent, not a language model: it did not act on your prompt.";
 
 /// Files that the answer describes one by one; the report has all of them.
 const FILES_IN_ANSWER: usize = 20;
@@ -69,11 +68,7 @@ pub enum ExampleAgentError {
 ///
 /// [`ExampleAgentError`]: the prompt cannot be read, the folder cannot be listed, or the report or the
 /// answer cannot be written.
-pub fn run(
-    workspace: &Path,
-    prompt: &mut dyn Read,
-    answer: &mut dyn Write,
-) -> Result<(), ExampleAgentError> {
+pub fn run(workspace: &Path, prompt: &mut dyn Read, answer: &mut dyn Write) -> Result<(), ExampleAgentError> {
     let prompt_bytes = io::copy(prompt, &mut io::sink()).map_err(ExampleAgentError::Prompt)?;
     let attachments = workspace.join("attachments");
     let names = file_names(&attachments).map_err(ExampleAgentError::Attachments)?;
@@ -122,10 +117,7 @@ fn inspect_file(path: &Path, name: &str, manifest: &Manifest) -> Result<Findings
 }
 
 /// Lets `fill` write a file beside `folder/report.md` and puts it in place when it is complete.
-fn write_report(
-    folder: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
+fn write_report(folder: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let unfinished = folder.join(".report.md.part");
     let outcome = File::create(&unfinished).and_then(|file| {

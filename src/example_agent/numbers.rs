@@ -106,11 +106,7 @@ impl Numbers {
         let scale = self.square_row_deviation.sqrt() * self.square_deviation.sqrt();
         (self.count >= 3).then(|| Trend {
             slope: self.joint_deviation / self.square_row_deviation,
-            correlation: if scale == 0.0 {
-                0.0
-            } else {
-                (self.joint_deviation / scale).clamp(-1.0, 1.0)
-            },
+            correlation: if scale == 0.0 { 0.0 } else { (self.joint_deviation / scale).clamp(-1.0, 1.0) },
         })
     }
 }
@@ -151,17 +147,8 @@ mod tests {
     #[test]
     fn equal_numbers_and_noise_are_flat() {
         let trend = numbers(&[4.0, 4.0, 4.0]).trend().unwrap();
-        assert_eq!(
-            (trend.slope, trend.correlation, trend.direction()),
-            (0.0, 0.0, "flat")
-        );
-        assert_eq!(
-            numbers(&[1.0, -1.0, -1.0, 1.0])
-                .trend()
-                .unwrap()
-                .direction(),
-            "flat"
-        );
+        assert_eq!((trend.slope, trend.correlation, trend.direction()), (0.0, 0.0, "flat"));
+        assert_eq!(numbers(&[1.0, -1.0, -1.0, 1.0]).trend().unwrap().direction(), "flat");
         assert_eq!(numbers(&[1.0, 2.0]).trend(), None);
         assert_eq!(numbers(&[1.0]).standard_deviation(), None);
     }

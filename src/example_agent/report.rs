@@ -15,11 +15,7 @@ use super::numbers::TREND_CORRELATION;
 pub fn write_opening(out: &mut dyn Write, prompt_bytes: u64, files: usize) -> io::Result<()> {
     writeln!(out, "# Report of the example agent\n")?;
     writeln!(out, "{FIRST_SENTENCE}\n")?;
-    writeln!(
-        out,
-        "- Prompt: {} (counted, not acted on)",
-        size(prompt_bytes)
-    )?;
+    writeln!(out, "- Prompt: {} (counted, not acted on)", size(prompt_bytes))?;
     writeln!(out, "- Files: {files}")?;
     if files == 0 {
         writeln!(out, "\nNo files were attached.")?;
@@ -28,11 +24,7 @@ pub fn write_opening(out: &mut dyn Write, prompt_bytes: u64, files: usize) -> io
 }
 
 /// Writes what was found in one file, or why it could not be read.
-pub fn write_file(
-    out: &mut dyn Write,
-    name: &str,
-    findings: &Result<Findings, String>,
-) -> io::Result<()> {
+pub fn write_file(out: &mut dyn Write, name: &str, findings: &Result<Findings, String>) -> io::Result<()> {
     writeln!(out, "\n## {}\n", text(name))?;
     let findings = match findings {
         Ok(findings) => findings,
@@ -96,27 +88,15 @@ fn kind_name(kind: &Kind) -> &'static str {
 }
 
 fn write_encoding(out: &mut dyn Write, written: &Text) -> io::Result<()> {
-    let ascii_only = if written.facts.is_ascii {
-        ", ASCII only"
-    } else {
-        ""
-    };
+    let ascii_only = if written.facts.is_ascii { ", ASCII only" } else { "" };
     writeln!(out, "- Encoding: {}{ascii_only}", written.encoding.label())
 }
 
 fn write_text(out: &mut dyn Write, written: &Text) -> io::Result<()> {
-    let unit = if written.facts.is_utf8 {
-        "character"
-    } else {
-        "byte"
-    };
+    let unit = if written.facts.is_utf8 { "character" } else { "byte" };
     writeln!(out, "- Lines: {}", written.facts.lines)?;
     writeln!(out, "- Words: {}", written.facts.words)?;
-    writeln!(
-        out,
-        "- Longest line: {}",
-        count(written.facts.longest_line, unit)
-    )
+    writeln!(out, "- Longest line: {}", count(written.facts.longest_line, unit))
 }
 
 fn write_json(out: &mut dyn Write, facts: &JsonFacts) -> io::Result<()> {
@@ -140,23 +120,14 @@ fn write_json(out: &mut dyn Write, facts: &JsonFacts) -> io::Result<()> {
         return Ok(());
     }
     writeln!(out, "\nMembers of {}:\n", count(facts.records, "object"))?;
-    writeln!(
-        out,
-        "| member | objects | types | length |\n| --- | ---: | --- | --- |"
-    )?;
+    writeln!(out, "| member | objects | types | length |\n| --- | ---: | --- | --- |")?;
     for key in &facts.keys {
         let length = match key.lengths {
             Some((least, most)) if least == most => least.to_string(),
             Some((least, most)) => format!("{least} to {most}"),
             None => String::new(),
         };
-        writeln!(
-            out,
-            "| {} | {} | {} | {length} |",
-            text(&key.name),
-            key.count,
-            key_types(key)
-        )?;
+        writeln!(out, "| {} | {} | {} | {length} |", text(&key.name), key.count, key_types(key))?;
     }
     if facts.more_keys {
         writeln!(out, "\nThere are further members.")?;

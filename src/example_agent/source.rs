@@ -118,8 +118,7 @@ impl<R: Read> Decoder<R> {
             Encoding::Utf16Little => self.decode_utf16(u16::from_le_bytes, at_end),
             Encoding::Utf16Big => self.decode_utf16(u16::from_be_bytes, at_end),
             _ => {
-                self.decoded
-                    .extend(self.bytes.iter().map(|byte| windows_1252(*byte)));
+                self.decoded.extend(self.bytes.iter().map(|byte| windows_1252(*byte)));
                 self.bytes.len()
             }
         };
@@ -138,8 +137,7 @@ impl<R: Read> Decoder<R> {
         let pairs = &pairs[..pairs.len() - waits];
         let units = pairs.iter().map(|pair| unit(*pair));
         self.decoded.extend(
-            char::decode_utf16(units)
-                .map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER)),
+            char::decode_utf16(units).map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER)),
         );
         if at_end && !rest.is_empty() {
             self.decoded.push(char::REPLACEMENT_CHARACTER);
@@ -173,15 +171,8 @@ impl Meter {
     /// A meter that allows `limit` bytes at a time, and `source` behind it: once more is asked for
     /// without a [`Meter::reset`] in between, reading fails with `message`.
     pub fn around<R: Read>(source: R, limit: usize, message: &'static str) -> (Meter, impl Read) {
-        let meter = Meter {
-            left: Rc::new(Cell::new(limit)),
-            limit,
-        };
-        let metered = Metered {
-            source,
-            left: Rc::clone(&meter.left),
-            message,
-        };
+        let meter = Meter { left: Rc::new(Cell::new(limit)), limit };
+        let metered = Metered { source, left: Rc::clone(&meter.left), message };
         (meter, metered)
     }
 
@@ -214,9 +205,8 @@ impl<R: Read> Read for Metered<R> {
 /// in ISO 8859-1, as in the WHATWG Encoding Standard.
 fn windows_1252(byte: u8) -> char {
     const UPPER: [char; 32] = [
-        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž',
-        '\u{8f}', '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}',
-        'ž', 'Ÿ',
+        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}',
+        '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
     ];
     match byte {
         0x80..=0x9f => UPPER[usize::from(byte - 0x80)],
@@ -230,10 +220,7 @@ mod tests {
 
     fn decoded(bytes: &[u8]) -> String {
         let mut text = String::new();
-        decode(bytes, Encoding::of_head(bytes))
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
+        decode(bytes, Encoding::of_head(bytes)).unwrap().read_to_string(&mut text).unwrap();
         text
     }
 
@@ -274,9 +261,6 @@ mod tests {
         meter.reset();
         assert_eq!(metered.read(&mut buffer).unwrap(), 6);
         assert_eq!(metered.read(&mut buffer).unwrap(), 4);
-        assert_eq!(
-            metered.read(&mut buffer).unwrap_err().to_string(),
-            "too long"
-        );
+        assert_eq!(metered.read(&mut buffer).unwrap_err().to_string(), "too long");
     }
 }

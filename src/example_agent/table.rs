@@ -86,14 +86,10 @@ pub fn read(path: &Path, encoding: Encoding, usual_delimiter: u8) -> io::Result<
         columns: Vec::new(),
         stopped: None,
     };
-    table.stopped =
-        table
-            .take_rows(path, encoding, &layout)
-            .err()
-            .map(|error| match error.into_kind() {
-                csv::ErrorKind::Io(error) => error.to_string(),
-                _ => "a row could not be read".to_owned(),
-            });
+    table.stopped = table.take_rows(path, encoding, &layout).err().map(|error| match error.into_kind() {
+        csv::ErrorKind::Io(error) => error.to_string(),
+        _ => "a row could not be read".to_owned(),
+    });
     Ok(table)
 }
 
@@ -150,11 +146,7 @@ impl Table {
             self.columns.push(unnamed(self.columns.len()));
         }
         for (column, cell) in self.columns.iter_mut().zip(record) {
-            column.take(
-                self.rows,
-                &String::from_utf8_lossy(cell),
-                self.decimal_comma,
-            );
+            column.take(self.rows, &String::from_utf8_lossy(cell), self.decimal_comma);
         }
         self.rows += 1;
     }
@@ -164,8 +156,7 @@ impl Layout {
     fn of(beginning: &[u8], is_whole: bool, usual_delimiter: u8) -> Layout {
         let named = separator_line(beginning);
         let skipped = usize::from(named.is_some());
-        let delimiter =
-            named.unwrap_or_else(|| likeliest_delimiter(beginning, is_whole, usual_delimiter));
+        let delimiter = named.unwrap_or_else(|| likeliest_delimiter(beginning, is_whole, usual_delimiter));
         let mut rows = rows_of(beginning, is_whole, delimiter);
         rows.drain(..skipped.min(rows.len()));
         // The only row may go on beyond the beginning.
@@ -186,15 +177,9 @@ fn unnamed(index: usize) -> Column {
 /// The delimiter that a first line such as `sep=;` names.
 fn separator_line(beginning: &[u8]) -> Option<u8> {
     match beginning {
-        [
-            b's' | b'S',
-            b'e' | b'E',
-            b'p' | b'P',
-            b'=',
-            delimiter,
-            b'\r' | b'\n',
-            ..,
-        ] => DELIMITERS.contains(delimiter).then_some(*delimiter),
+        [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', delimiter, b'\r' | b'\n', ..] => {
+            DELIMITERS.contains(delimiter).then_some(*delimiter)
+        }
         _ => None,
     }
 }
@@ -209,17 +194,10 @@ fn likeliest_delimiter(beginning: &[u8], is_whole: bool, usual: u8) -> u8 {
             return None;
         }
         let cells = || rows.iter().flatten();
-        let typed = cells()
-            .filter(|cell| is_typed(cell, delimiter == b';'))
-            .count();
+        let typed = cells().filter(|cell| is_typed(cell, delimiter == b';')).count();
         let share = |part: usize, whole: usize| part * 1000 / whole.max(1);
         let agreement = share(agreeing, rows.len());
-        Some((
-            agreement,
-            share(typed, cells().count()),
-            delimiter == usual,
-            width,
-        ))
+        Some((agreement, share(typed, cells().count()), delimiter == usual, width))
     };
     DELIMITERS
         .into_iter()
@@ -269,9 +247,7 @@ fn starts_with_header(rows: &[ByteRecord], decimal_comma: bool) -> bool {
     }
     if first.iter().any(|cell| is_typed(cell, decimal_comma)) {
         return are_years(first, decimal_comma)
-            && body
-                .first()
-                .is_some_and(|row| !are_years(row, decimal_comma));
+            && body.first().is_some_and(|row| !are_years(row, decimal_comma));
     }
     let body = &body[..body.len().min(HEADER_SAMPLE)];
     let has_typed_column = (0..first.len()).any(|column| {
@@ -286,23 +262,14 @@ fn starts_with_header(rows: &[ByteRecord], decimal_comma: bool) -> bool {
 
 /// Whether the numbers and dates of a row are at least two years, one higher than the other.
 fn are_years(row: &ByteRecord, decimal_comma: bool) -> bool {
-    let typed: Vec<&[u8]> = row
-        .iter()
-        .filter(|cell| is_typed(cell, decimal_comma))
-        .collect();
-    let years: Vec<i64> = typed
-        .iter()
-        .filter_map(|cell| cell::as_year(&text_of(cell)))
-        .collect();
+    let typed: Vec<&[u8]> = row.iter().filter(|cell| is_typed(cell, decimal_comma)).collect();
+    let years: Vec<i64> = typed.iter().filter_map(|cell| cell::as_year(&text_of(cell))).collect();
     years.len() == typed.len() && years.len() >= 2 && years.windows(2).all(|pair| pair[0] < pair[1])
 }
 
 /// Whether a cell is more than a text.
 fn is_typed(cell: &[u8], decimal_comma: bool) -> bool {
-    !matches!(
-        cell::read(&text_of(cell), decimal_comma),
-        Value::Text | Value::Missing
-    )
+    !matches!(cell::read(&text_of(cell), decimal_comma), Value::Text | Value::Missing)
 }
 
 fn text_of(cell: &[u8]) -> String {
@@ -315,11 +282,7 @@ mod tests {
 
     fn layout(beginning: &str) -> (char, usize, bool) {
         let layout = Layout::of(beginning.as_bytes(), true, b',');
-        (
-            char::from(layout.delimiter),
-            layout.width,
-            layout.has_header,
-        )
+        (char::from(layout.delimiter), layout.width, layout.has_header)
     }
 
     #[test]
@@ -329,10 +292,7 @@ mod tests {
         assert_eq!(layout("1,5;2,5\n3,5;4,5\n").0, ';');
         assert_eq!(layout("a\tb\n1, x\t2\n").0, '\t');
         assert_eq!(layout("a|b\n1|2\n").0, '|');
-        assert_eq!(
-            layout("name,note\nx,\"a;b;c\"\ny,\"d;e;f\"\n"),
-            (',', 2, true)
-        );
+        assert_eq!(layout("name,note\nx,\"a;b;c\"\ny,\"d;e;f\"\n"), (',', 2, true));
         assert_eq!(layout("sep=|\na|b,c\n1|2\n"), ('|', 2, true));
         assert_eq!(layout("only\none\n"), (',', 1, true));
         assert_eq!(layout(""), (',', 0, false));

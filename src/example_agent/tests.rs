@@ -33,22 +33,11 @@ impl Workspace {
         let mut answer = Vec::new();
         run(self.path(), &mut &b"Please summarise."[..], &mut answer).unwrap();
         let answer = String::from_utf8(answer).unwrap();
-        assert!(
-            answer.starts_with(
-                "Example agent, not a language model: it did not act on your prompt.\n"
-            )
-        );
+        assert!(answer.starts_with("Example agent, not a language model: it did not act on your prompt.\n"));
         assert!(answer.ends_with("The full report is in output/report.md.\n"));
         let output = self.path().join("output");
-        assert_eq!(
-            fs::read_dir(&output).unwrap().count(),
-            1,
-            "only the report is left"
-        );
-        (
-            answer,
-            fs::read_to_string(output.join("report.md")).unwrap(),
-        )
+        assert_eq!(fs::read_dir(&output).unwrap().count(), 1, "only the report is left");
+        (answer, fs::read_to_string(output.join("report.md")).unwrap())
     }
 }
 
@@ -65,31 +54,18 @@ fn assert_has(report: &str, parts: &[&str]) {
 
 #[test]
 fn text_is_counted() {
-    let (answer, report) =
-        Workspace::with(&[("notes.md", "# Über\n\nzwei Wörter\n".as_bytes())]).run();
-    assert_has(
-        &answer,
-        &["`notes.md` (22 bytes): text, 3 lines and 4 words"],
-    );
+    let (answer, report) = Workspace::with(&[("notes.md", "# Über\n\nzwei Wörter\n".as_bytes())]).run();
+    assert_has(&answer, &["`notes.md` (22 bytes): text, 3 lines and 4 words"]);
     assert_has(
         &report,
-        &[
-            "- Encoding: UTF-8\n",
-            "- Lines: 3\n",
-            "- Words: 4\n",
-            "- Longest line: 11 characters",
-        ],
+        &["- Encoding: UTF-8\n", "- Lines: 3\n", "- Words: 4\n", "- Longest line: 11 characters"],
     );
-    assert_has(
-        &report_of("prog.rs", b"fn main() {}\n"),
-        &["- Kind: text", "ASCII only", "- Lines: 1\n"],
-    );
+    assert_has(&report_of("prog.rs", b"fn main() {}\n"), &["- Kind: text", "ASCII only", "- Lines: 1\n"]);
 }
 
 #[test]
 fn json_is_measured() {
-    let json =
-        br#"[{"id": 1, "tags": ["a", "b"]}, {"id": 2, "tags": [], "note": null}, {"id": "x"}]"#;
+    let json = br#"[{"id": 1, "tags": ["a", "b"]}, {"id": 2, "tags": [], "note": null}, {"id": "x"}]"#;
     let (answer, report) = Workspace::with(&[("list.json", json)]).run();
     assert_has(&answer, &["JSON, an array of 3 elements"]);
     assert_has(
@@ -110,10 +86,7 @@ fn json_is_measured() {
         ],
     );
     assert_has(
-        &report_of(
-            "one.json",
-            br#"{"name": "n", "items": [1, 2, 3], "deep": {"x": true}}"#,
-        ),
+        &report_of("one.json", br#"{"name": "n", "items": [1, 2, 3], "deep": {"x": true}}"#),
         &[
             "- Top level: object, 3 members",
             "| items | 1 | array | 3 |",
@@ -123,32 +96,17 @@ fn json_is_measured() {
     );
     assert_has(
         &report_of("log.jsonl", b"{\"a\": 1}\n{\"a\": 2, \"b\": 2}\n\n"),
-        &[
-            "JSON values, one after another",
-            "- Values: 2\n",
-            "| a | 2 | number |  |",
-            "| b | 1 | number |",
-        ],
+        &["JSON values, one after another", "- Values: 2\n", "| a | 2 | number |  |", "| b | 1 | number |"],
     );
-    assert_has(
-        &report_of("bom.json", b"\xef\xbb\xbf[]"),
-        &["- Top level: array, 0 elements"],
-    );
-    assert_has(
-        &report_of("noext", b" {\"a\": 1}"),
-        &["- Top level: object, 1 member\n"],
-    );
+    assert_has(&report_of("bom.json", b"\xef\xbb\xbf[]"), &["- Top level: array, 0 elements"]);
+    assert_has(&report_of("noext", b" {\"a\": 1}"), &["- Top level: object, 1 member\n"]);
 }
 
 #[test]
 fn what_is_not_json_is_a_text_with_a_reason() {
     assert_has(
         &report_of("broken.json", b"{\"a\": 1,\n \"b\": }\n"),
-        &[
-            "- Kind: text",
-            "- Not valid JSON: expected value at line 2 column 7",
-            "- Lines: 2\n",
-        ],
+        &["- Kind: text", "- Not valid JSON: expected value at line 2 column 7", "- Lines: 2\n"],
     );
     assert_has(
         &report_of("deep.json", "[".repeat(100_000).as_bytes()),
@@ -156,10 +114,7 @@ fn what_is_not_json_is_a_text_with_a_reason() {
     );
     let mut long = b"[\"".to_vec();
     long.resize(9 * 1024 * 1024, b'x');
-    assert_has(
-        &report_of("long.json", &long),
-        &["- Not valid JSON: a string is longer than 8 MiB"],
-    );
+    assert_has(&report_of("long.json", &long), &["- Not valid JSON: a string is longer than 8 MiB"]);
 }
 
 #[test]
@@ -181,10 +136,7 @@ fn other_files_have_type_size_and_digest() {
             "- Kind: not a text",
         ],
     );
-    assert_has(
-        &report,
-        &["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
-    );
+    assert_has(&report, &["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]);
     assert_has(
         &answer,
         &[
@@ -202,11 +154,7 @@ fn names_and_cells_cannot_act_as_markup() {
     let (answer, report) = Workspace::with(&[("a`b|<i>.csv", csv)]).run();
     assert_has(
         &report,
-        &[
-            "## a&#96;b&#124;&#60;i&#62;.csv",
-            "a&#124;b",
-            "&#91;x&#93;(http&#58;//evil.example)",
-        ],
+        &["## a&#96;b&#124;&#60;i&#62;.csv", "a&#124;b", "&#91;x&#93;(http&#58;//evil.example)"],
     );
     for harmful in ["<script>", "<i>", "[x]", "http:", "`", "line\nbreak"] {
         assert!(!report.contains(harmful), "{harmful:?} in:\n{report}");
@@ -217,10 +165,7 @@ fn names_and_cells_cannot_act_as_markup() {
 #[test]
 fn the_manifest_helps_but_is_not_needed() {
     let workspace = Workspace::with(&[("export", b"a,b\n1,2\n"), ("other.txt", b"x")]);
-    let digest: String = Sha256::digest(b"a,b\n1,2\n")
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest: String = Sha256::digest(b"a,b\n1,2\n").iter().map(|byte| format!("{byte:02x}")).collect();
     let list = format!(
         r#"[{{"url": "http://h/attachments/1/export", "name": "export", "path": "attachments/export", "size": 8,
              "type": "text/csv; charset=utf-8", "sha256": "{digest}", "error": null}},
@@ -249,14 +194,7 @@ fn the_manifest_helps_but_is_not_needed() {
 fn without_files_there_is_a_report_all_the_same() {
     let (answer, report) = Workspace::with(&[]).run();
     assert_has(&answer, &["No files were attached."]);
-    assert_has(
-        &report,
-        &[
-            "- Files: 0",
-            "No files were attached.",
-            "- Prompt: 17 bytes",
-        ],
-    );
+    assert_has(&report, &["- Files: 0", "No files were attached.", "- Prompt: 17 bytes"]);
     let bare = Workspace(TempDir::new().unwrap());
     assert_has(&bare.run().0, &["No files were attached."]);
 }
@@ -281,10 +219,7 @@ fn many_files_are_all_in_the_report() {
     fs::create_dir(workspace.path().join("attachments/folder")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", workspace.path().join("attachments/link")).unwrap();
     let (answer, report) = workspace.run();
-    assert_has(
-        &answer,
-        &["It looked at 25 files", "`19.txt`", "- and 5 more"],
-    );
+    assert_has(&answer, &["It looked at 25 files", "`19.txt`", "- and 5 more"]);
     assert!(!answer.contains("20.txt") && !report.contains("link"));
     assert_has(&report, &["## 24.txt"]);
 }
@@ -295,14 +230,8 @@ fn a_file_that_cannot_be_read_does_not_stop_the_others() {
     let gone = inspect_file(&workspace.path().join("gone"), "gone", &Manifest::default());
     let mut report = Vec::new();
     report::write_file(&mut report, "gone", &gone).unwrap();
-    assert_has(
-        &String::from_utf8(report).unwrap(),
-        &["## gone", "could not be read: No such file"],
-    );
-    assert_has(
-        &answer::line("gone", &gone),
-        &["`gone` could not be read: No such file"],
-    );
+    assert_has(&String::from_utf8(report).unwrap(), &["## gone", "could not be read: No such file"]);
+    assert_has(&answer::line("gone", &gone), &["`gone` could not be read: No such file"]);
 }
 
 #[test]

@@ -35,11 +35,7 @@ impl TextCounter {
     /// A counter that has seen nothing.
     pub fn new() -> TextCounter {
         TextCounter {
-            facts: TextFacts {
-                is_ascii: true,
-                is_utf8: true,
-                ..TextFacts::default()
-            },
+            facts: TextFacts { is_ascii: true, is_utf8: true, ..TextFacts::default() },
             longest_in_bytes: 0,
             line_characters: 0,
             line_bytes: 0,

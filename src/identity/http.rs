@@ -4,16 +4,37 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::routing::get;
+use axum::{Json, Router};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{OpenApi, ToSchema};
 
 use super::authenticate::{AuthError, Identity};
 use super::{KeyKind, PrincipalKind, Request};
+use crate::http::answers::{V1Refused, V3Refused};
 use crate::http::problem::ApiError;
+
+/// The v1 operations of this room, for `/v1-openapi.yaml`.
+#[derive(Debug, OpenApi)]
+#[openapi(paths(auth_status))]
+pub struct V1Docs;
+
+/// The v3 operations of this room, for `/v3-openapi.yaml`.
+#[derive(Debug, OpenApi)]
+#[openapi(paths(who_am_i))]
+pub struct V3Docs;
+
+/// The routes of this room.
+pub fn routes<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Arc<Identity>: FromRef<S>,
+{
+    Router::new().route("/v3/self", get(who_am_i)).route("/v1/auth_status", get(auth_status))
+}
 
 /// The address at the other end of the connection.
 #[derive(Debug, Clone, Copy)]
@@ -142,8 +163,8 @@ pub enum SelfResponse {
 
 /// Says who the caller is.
 #[utoipa::path(get, path = "/v3/self", tag = "self", operation_id = "handle_get_self_v3_self_get",
-    responses((status = 200, description = "Successful Response", body = SelfResponse)))]
-pub async fn who_am_i(V3(request): V3) -> Json<SelfResponse> {
+    responses((status = 200, description = "Successful Response", body = SelfResponse), V3Refused))]
+async fn who_am_i(V3(request): V3) -> Json<SelfResponse> {
     let caller = &request.caller;
     let org_id = caller.org_id.as_ref().map(ToString::to_string);
     Json(match caller.principal_kind {
@@ -173,8 +194,8 @@ pub struct AuthStatus {
 
 /// Says whether the caller's key is good.
 #[utoipa::path(get, path = "/v1/auth_status", operation_id = "auth_status_v1_auth_status_get",
-    responses((status = 200, description = "Successful Response", body = AuthStatus)))]
-pub async fn auth_status(V1(request): V1) -> Json<AuthStatus> {
+    responses((status = 200, description = "Successful Response", body = AuthStatus), V1Refused))]
+async fn auth_status(V1(request): V1) -> Json<AuthStatus> {
     debug_assert_ne!(request.caller.key_kind, KeyKind::ServiceUser);
     Json(AuthStatus {
         status: "authenticated".to_owned(),

@@ -1,3 +1,5 @@
+//! What a safe name promises, for a corpus of names and for names made at random.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Which type a file gets, for a corpus of beginnings and for bytes made at random.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -2,9 +2,9 @@
 //!
 //! A line is diagnosed when it holds something shaped like the marker (the word, then a colon, then
 //! a quote or a URL) or the URL of an attachment of this service. Ordinary prose about attachments
-//! is left alone. The reason given is the leftmost fault, except that several references on one line
-//! and characters nobody can see are judged last to first by how much they explain. Every step goes
-//! over the line a fixed number of times.
+//! is left alone. Of several faults the leftmost is told, except that several references on one line
+//! come first and characters that nobody can see come last. Every step goes over the line a bounded
+//! number of times.
 
 use super::super::filename::is_invisible;
 use super::marker::{Marker, Quotes, bare_url, find_marker, is_markup};
@@ -68,6 +68,7 @@ pub(super) fn of(line: &str, urls: &ServiceUrls) -> Option<Diagnosis> {
     let content = &view.text[marker.content.clone()];
     let target = urls.resolve(content);
     let faults = faults(&view, &marker, &target, &named);
+    // A line without any other fault was refused for its URL.
     let (fault, column) = faults.first().copied().unwrap_or((Fault::NotAUrl, 1));
 
     let repaired = match target {

@@ -139,8 +139,9 @@ fn marker_at(text: &str, at: usize, leading: bool) -> Option<Marker> {
     let rest = &text[closing.end..];
     let alone = rest.chars().all(|c| is_markup(c) || c.is_whitespace());
     let named = url || (capitals && family.is_some());
-    let said = !content.is_empty() || family.is_some();
-    (named || (alone && said)).then_some(Marker {
+    let quoted = !closing.is_empty() || !text[content.clone()].contains(char::is_whitespace);
+    let said = family.is_some() || !content.is_empty();
+    (named || (alone && quoted && said)).then_some(Marker {
         end: closing.end,
         word,
         separator,

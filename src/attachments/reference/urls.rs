@@ -27,7 +27,10 @@ pub enum Target {
     /// A URL of this service that is not the URL of an attachment.
     NoAttachment,
     /// A URL of another host; `host` carries the port where the URL names one.
-    Foreign { host: String },
+    Foreign {
+        /// The host that the URL names, with its port if it names one.
+        host: String,
+    },
     /// A URL with a user name or password in it, which is refused whatever its host.
     UserInfo,
     /// Not an absolute `http` or `https` URL.
@@ -39,13 +42,19 @@ pub enum Target {
 pub enum ReferenceError {
     /// The address is no URL, or one of another scheme.
     #[error("{address:?} is not an absolute http or https URL; write it like https://files.example.org")]
-    NotAbsoluteHttp { address: String },
+    NotAbsoluteHttp {
+        /// The address as it was configured.
+        address: String,
+    },
     /// The address carries a user name or password. It is not repeated here.
     #[error("an address of the service carries a user name or password; leave them out")]
     UserInfo,
     /// The address carries a query or a fragment.
     #[error("{address:?} carries a query or fragment; an address of the service ends with its path")]
-    QueryOrFragment { address: String },
+    QueryOrFragment {
+        /// The address as it was configured.
+        address: String,
+    },
 }
 
 /// One address in the form in which it is compared.

@@ -13,11 +13,7 @@ const VALUES_SHOWN: usize = 5;
 
 /// Writes what was found in a table: list items first, then the tables of figures.
 pub fn write_table(out: &mut dyn Write, table: &Table) -> io::Result<()> {
-    let header = if table.has_header {
-        "yes, the first row"
-    } else {
-        "no"
-    };
+    let header = if table.has_header { "yes, the first row" } else { "no" };
     let delimiter = match table.delimiter {
         b'\t' => "tab",
         b';' => "semicolon",
@@ -35,25 +31,13 @@ pub fn write_table(out: &mut dyn Write, table: &Table) -> io::Result<()> {
         let ragged = table.short_rows + table.long_rows;
         let cells = count(table.expected_width as u64, "cell");
         let (short, long) = (table.short_rows, table.long_rows);
-        writeln!(
-            out,
-            "- Ragged rows: {ragged} ({short} with fewer than {cells}, {long} with more)"
-        )?;
+        writeln!(out, "- Ragged rows: {ragged} ({short} with fewer than {cells}, {long} with more)")?;
     }
     if let Some(reason) = &table.stopped {
-        writeln!(
-            out,
-            "- **Stopped after {}**: {}",
-            count(table.rows, "row"),
-            text(reason)
-        )?;
+        writeln!(out, "- **Stopped after {}**: {}", count(table.rows, "row"), text(reason))?;
     }
     if table.columns.len() < table.width {
-        writeln!(
-            out,
-            "- Figures are given for the first {} columns.",
-            table.columns.len()
-        )?;
+        writeln!(out, "- Figures are given for the first {} columns.", table.columns.len())?;
     }
     write_overview(out, table)?;
     for (index, column) in table.columns.iter().enumerate() {
@@ -64,10 +48,7 @@ pub fn write_table(out: &mut dyn Write, table: &Table) -> io::Result<()> {
 }
 
 fn write_overview(out: &mut dyn Write, table: &Table) -> io::Result<()> {
-    writeln!(
-        out,
-        "\n| column | type | values | empty | minimum | maximum | mean |"
-    )?;
+    writeln!(out, "\n| column | type | values | empty | minimum | maximum | mean |")?;
     writeln!(out, "| --- | --- | ---: | ---: | ---: | ---: | ---: |")?;
     for column in &table.columns {
         let (minimum, maximum) = column.extremes().unwrap_or_default();
@@ -115,11 +96,7 @@ fn write_column(out: &mut dyn Write, column: &Column, rows: u64) -> io::Result<(
         ColumnType::Date(order) => write_dates(out, column, order)?,
         ColumnType::Text | ColumnType::Boolean | ColumnType::Empty => {
             if let Some((shortest, longest)) = column.lengths {
-                writeln!(
-                    out,
-                    "| shortest | {} |",
-                    count(shortest as u64, "character")
-                )?;
+                writeln!(out, "| shortest | {} |", count(shortest as u64, "character"))?;
                 writeln!(out, "| longest | {} |", count(longest as u64, "character"))?;
             }
         }
@@ -164,10 +141,7 @@ fn write_dates(out: &mut dyn Write, column: &Column, order: DateOrder) -> io::Re
     }
     writeln!(out, "\nOrder of the rows: {}.", dates.row_order())?;
     if column.is_day_or_month_first() {
-        writeln!(
-            out,
-            "\nThe dates were read with the month first; the day first would fit too."
-        )?;
+        writeln!(out, "\nThe dates were read with the month first; the day first would fit too.")?;
     }
     Ok(())
 }
@@ -182,12 +156,7 @@ fn write_frequent_values(out: &mut dyn Write, column: &Column) -> io::Result<()>
     writeln!(out, "\nMost frequent values:\n")?;
     for (value, times) in column.most_frequent(VALUES_SHOWN) {
         let share = 100.0 * times as f64 / total as f64;
-        writeln!(
-            out,
-            "- {}: {} ({share:.1} %)",
-            text(value),
-            count(times, "time")
-        )?;
+        writeln!(out, "- {}: {} ({share:.1} %)", text(value), count(times, "time"))?;
     }
     Ok(())
 }

@@ -55,9 +55,7 @@ fn a_long_table_has_the_figures_of_another_way_of_counting() {
     let mut values = Vec::new();
     let mut csv = String::from("row,value,id\r\n");
     for row in 0..20_000 {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let value = (state >> 40) as f64 / 1000.0 - row as f64 * 0.25;
         // Every seventh value is missing.
         if row % 7 == 3 {
@@ -71,36 +69,18 @@ fn a_long_table_has_the_figures_of_another_way_of_counting() {
 
     let count = values.len() as f64;
     let sum: f64 = values.iter().map(|(_, value)| value).sum();
-    let (mean_row, mean) = (
-        values.iter().map(|(row, _)| row).sum::<f64>() / count,
-        sum / count,
-    );
+    let (mean_row, mean) = (values.iter().map(|(row, _)| row).sum::<f64>() / count, sum / count);
     let over = |term: &dyn Fn(f64, f64) -> f64| -> f64 {
-        values
-            .iter()
-            .map(|(row, value)| term(row - mean_row, value - mean))
-            .sum()
+        values.iter().map(|(row, value)| term(row - mean_row, value - mean)).sum()
     };
-    let (rows, squares, joint) = (
-        over(&|row, _| row * row),
-        over(&|_, value| value * value),
-        over(&|row, value| row * value),
-    );
-    let minimum = values
-        .iter()
-        .map(|(_, value)| *value)
-        .fold(f64::INFINITY, f64::min);
-    let maximum = values
-        .iter()
-        .map(|(_, value)| *value)
-        .fold(f64::NEG_INFINITY, f64::max);
+    let (rows, squares, joint) =
+        (over(&|row, _| row * row), over(&|_, value| value * value), over(&|row, value| row * value));
+    let minimum = values.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
+    let maximum = values.iter().map(|(_, value)| *value).fold(f64::NEG_INFINITY, f64::max);
 
     let close = |name: &str, expected: f64| {
         let found = figure_of(&report, "value", name);
-        assert!(
-            (found - expected).abs() <= expected.abs() * 1e-8,
-            "{name}: {found}, not {expected}"
-        );
+        assert!((found - expected).abs() <= expected.abs() * 1e-8, "{name}: {found}, not {expected}");
     };
     close("values", count);
     close("empty", 20_000.0 - count);
@@ -109,35 +89,13 @@ fn a_long_table_has_the_figures_of_another_way_of_counting() {
     close("standard deviation", (squares / (count - 1.0)).sqrt());
     close("minimum", minimum);
     close("maximum", maximum);
-    let (_, trend) = report
-        .split_once(": value\n")
-        .unwrap()
-        .1
-        .split_once("Trend: ")
-        .unwrap();
-    let words: Vec<&str> = trend
-        .split([' ', ',', ';'])
-        .filter(|word| !word.is_empty())
-        .collect();
-    assert_eq!(
-        words[0],
-        if joint / (rows * squares).sqrt() <= -0.3 {
-            "falling"
-        } else {
-            "flat"
-        }
-    );
+    let (_, trend) = report.split_once(": value\n").unwrap().1.split_once("Trend: ").unwrap();
+    let words: Vec<&str> = trend.split([' ', ',', ';']).filter(|word| !word.is_empty()).collect();
+    assert_eq!(words[0], if joint / (rows * squares).sqrt() <= -0.3 { "falling" } else { "flat" });
     assert!((words[1].parse::<f64>().unwrap() - joint / rows).abs() < 1e-8 * (joint / rows).abs());
     assert!((words[5].parse::<f64>().unwrap() - joint / (rows * squares).sqrt()).abs() < 1e-8);
 
-    assert_has(
-        &report,
-        &[
-            "- Rows: 20000\n",
-            "| sum | 199990000 |",
-            "| distinct | more than 1000 |",
-        ],
-    );
+    assert_has(&report, &["- Rows: 20000\n", "| sum | 199990000 |", "| distinct | more than 1000 |"]);
 }
 
 #[test]
@@ -165,10 +123,7 @@ fn odd_tables_are_read_and_said_to_be_odd() {
             "decimal mark",
         ],
     );
-    let utf16: Vec<u8> = "\u{feff}a\tb\n1\tja\n2\tnö\n"
-        .encode_utf16()
-        .flat_map(u16::to_le_bytes)
-        .collect();
+    let utf16: Vec<u8> = "\u{feff}a\tb\n1\tja\n2\tnö\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_has(
         &report_of("excel.tsv", &utf16),
         &[
@@ -182,14 +137,8 @@ fn odd_tables_are_read_and_said_to_be_odd() {
         &report_of("bare.csv", b"1,x\n2,y\n"),
         &["- Header: no", "- Rows: 2\n", "| (column 1) | integer |"],
     );
-    assert_has(
-        &report_of("head.csv", b"a,b\n"),
-        &["- Rows: 0\n", "- Columns: 2\n", "| a | empty | 0 | 0 |"],
-    );
-    assert_has(
-        &report_of("null.csv", b"\n\n"),
-        &["- Rows: 0\n", "- Columns: 0\n"],
-    );
+    assert_has(&report_of("head.csv", b"a,b\n"), &["- Rows: 0\n", "- Columns: 2\n", "| a | empty | 0 | 0 |"]);
+    assert_has(&report_of("null.csv", b"\n\n"), &["- Rows: 0\n", "- Columns: 0\n"]);
 }
 
 #[test]
@@ -215,15 +164,8 @@ fn columns_have_the_type_that_all_their_values_have() {
             "| none | empty | 0 | 3 |",
         ],
     );
-    let mostly: String = (0..20)
-        .map(|row| {
-            if row == 7 {
-                "n,error\n".into()
-            } else {
-                format!("n,{row}\n")
-            }
-        })
-        .collect();
+    let mostly: String =
+        (0..20).map(|row| if row == 7 { "n,error\n".into() } else { format!("n,{row}\n") }).collect();
     assert_has(
         &report_of("mostly.csv", format!("name,value\n{mostly}").as_bytes()),
         &[
@@ -238,10 +180,7 @@ fn columns_have_the_type_that_all_their_values_have() {
 fn a_row_without_end_stops_the_table_but_not_the_file() {
     let mut csv = b"a,b\n1,2\n3,\"".to_vec();
     csv.resize(3 * 1024 * 1024, b'x');
-    let digest: String = Sha256::digest(&csv)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest: String = Sha256::digest(&csv).iter().map(|byte| format!("{byte:02x}")).collect();
     let (answer, report) = Workspace::with(&[("open.csv", &csv), ("text.txt", b"hi")]).run();
     assert_has(
         &report,
@@ -259,10 +198,7 @@ fn a_row_without_end_stops_the_table_but_not_the_file() {
 fn wide_tables_are_described_in_part() {
     let header: Vec<String> = (0..300).map(|column| format!("c{column}")).collect();
     let report = report_of("wide.csv", format!("{}\n", header.join(",")).as_bytes());
-    assert_has(
-        &report,
-        &["- Columns: 300\n", "first 200 columns", "| c199 |"],
-    );
+    assert_has(&report, &["- Columns: 300\n", "first 200 columns", "| c199 |"]);
     assert!(!report.contains("c200"));
 }
 

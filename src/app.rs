@@ -1,0 +1,344 @@
+//! Assembly: from a configuration to a service that runs.
+//!
+//! Everything is opened and checked before the service listens: the folder's lock, the catalogue,
+//! the store, the agents' containment. Rooms do not know each other's construction; this file does.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::{Router, middleware};
+use rustix::fs::FlockOperation;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::attachments::{self, Attachments, ServiceUrls};
+use crate::blobs::Blobs;
+use crate::config::{AgentConfig, Config};
+use crate::db::Db;
+use crate::http::health::Vitals;
+use crate::http::problem::ApiError;
+use crate::http::{health, openapi, problem, serve};
+use crate::identity::{self, Identity};
+use crate::sessions::command::{CommandProfile, PromptVia};
+use crate::sessions::process::Supervisor;
+use crate::sessions::sandbox::{Isolation, Network, Sandbox, find_program};
+use crate::sessions::{self, AgentProfile, Sessions};
+use crate::telemetry::{self, Metrics};
+
+/// Name of the profile of the built-in example agent.
+pub const EXAMPLE_AGENT: &str = "example-agent";
+
+/// The folder of everything that is kept.
+#[derive(Debug, Clone)]
+pub struct DataFolder(PathBuf);
+
+impl DataFolder {
+    /// Opens the folder; makes it, for its owner alone, where it is missing.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let made = fs::DirBuilder::new().mode(0o700).create(path);
+        match made {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(error)
+                    .with_context(|| format!("the data folder {} cannot be made", path.display()));
+            }
+            _ => {}
+        }
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("the data folder {} cannot be opened", path.display()))?;
+        if let Some(parent) = path.parent() {
+            File::open(parent)
+                .and_then(|parent| parent.sync_all())
+                .context("the data folder cannot be synced")?;
+        }
+        Ok(Self(path))
+    }
+
+    /// A path in the folder.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Takes a lock of the folder; `None` while another process holds it and `wait` is not wanted.
+    pub fn lock(&self, name: &str, wait: bool) -> anyhow::Result<Option<File>> {
+        let path = self.join(name);
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("{} cannot be opened", path.display()))?;
+        let operation =
+            if wait { FlockOperation::LockExclusive } else { FlockOperation::NonBlockingLockExclusive };
+        match rustix::fs::flock(&file, operation) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
+        }
+    }
+
+    /// The folder's catalogue.
+    pub async fn open_db(&self) -> anyhow::Result<Db> {
+        let path = self.join("satchel.db");
+        Db::open_sqlite(&path)
+            .await
+            .with_context(|| format!("the database {} cannot be opened", path.display()))
+    }
+}
+
+/// A service, opened and checked, with its listener bound.
+#[derive(Debug)]
+pub struct App {
+    listener: TcpListener,
+    metrics_listener: Option<TcpListener>,
+    public_url: String,
+    state: AppState,
+    settings: serve::Settings,
+    metrics: Arc<Metrics>,
+    db: Db,
+    _lock: File,
+}
+
+/// What the endpoints work with.
+#[derive(Debug, Clone, FromRef)]
+struct AppState {
+    identity: Arc<Identity>,
+    attachments: Arc<Attachments>,
+    sessions: Arc<Sessions>,
+    vitals: Vitals,
+}
+
+impl App {
+    /// Opens and checks everything, then binds.
+    pub async fn open(config: &Config, folder: &DataFolder) -> anyhow::Result<Self> {
+        let Some(lock) = folder.lock("server.lock", false)? else {
+            bail!(
+                "another server runs on the data folder {}: stop it, or name another folder with --data",
+                folder.path().display()
+            );
+        };
+        let db = folder.open_db().await?;
+        let blobs = Blobs::open(&folder.join("blobs"), config.min_free_bytes)
+            .with_context(|| format!("the store in {} cannot be opened", folder.join("blobs").display()))?;
+        let blobs = Arc::new(blobs);
+        let (profiles, default_agent) = profiles(config)?;
+        let sessions_dir = folder.join("sessions");
+        fs::DirBuilder::new().mode(0o700).recursive(true).create(&sessions_dir)?;
+        let sandbox = probe(config, &profiles, folder).await?;
+
+        let listener = bind(config.listen).await?;
+        let metrics_listener = match config.metrics_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let address = listener.local_addr()?;
+        let public_url = config.public_url(address);
+        let urls = ServiceUrls::new(&public_url, &other_urls(config, address))?;
+
+        let identity =
+            Arc::new(Identity::new(db.clone(), config.requests_per_key, config.trusted_proxies.clone()));
+        let attachments = Arc::new(Attachments::new(
+            db.clone(),
+            Arc::clone(&blobs),
+            urls,
+            attachments::Settings {
+                max_upload_bytes: config.max_upload_bytes,
+                body_silence: Config::seconds(config.body_silence_seconds),
+                uploads_per_key: config.uploads_per_key,
+            },
+        ));
+        let settings = session_settings(config, profiles, &default_agent, sandbox, sessions_dir, &public_url)
+            .with_context(|| format!("there is no agent `{default_agent}`"))?;
+        let sessions = Arc::new(Sessions::new(db.clone(), Arc::clone(&attachments), settings));
+        let kept = attachments.metrics().clone();
+        let metrics = Metrics::new(|registry| {
+            registry.register("attachments_received", "Attachments made durable", kept.received);
+            registry.register("attachments_received_bytes", "Bytes of these", kept.received_bytes);
+            registry.register("attachment_commits", "Transactions that they took", kept.commits);
+        });
+        let vitals = Vitals { db: db.clone(), blobs };
+        Ok(Self {
+            listener,
+            metrics_listener,
+            public_url,
+            state: AppState { identity, attachments, sessions, vitals },
+            settings: serve::Settings {
+                header_timeout: Config::seconds(config.header_timeout_seconds),
+                max_connections: config.max_connections,
+                drain: Config::seconds(config.drain_seconds),
+            },
+            metrics,
+            db,
+            _lock: lock,
+        })
+    }
+
+    /// The address listened on.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The address that URLs begin with.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
+    /// How agents are contained.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.state.sessions.settings().sandbox
+    }
+
+    /// Runs until `stop`, then finishes what is in flight and closes.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let router = router(self.state.clone(), &self.metrics, &self.public_url);
+        let worker = tokio::spawn(Arc::clone(&self.state.sessions).run_worker(stop.clone()));
+        let attachments = Arc::clone(&self.state.attachments);
+        let sweep = tokio::spawn(async move {
+            if let Err(error) = attachments.sweep().await {
+                tracing::error!(
+                    error = format!("{:#}", anyhow!(error)),
+                    "cleaning up stopped; the next start goes on"
+                );
+            }
+        });
+        if let Some(listener) = self.metrics_listener {
+            let settings = serve::Settings { max_connections: 16, ..self.settings.clone() };
+            tokio::spawn(serve::serve(listener, self.metrics.router(), settings, stop.clone()));
+        }
+        serve::serve(self.listener, router, self.settings, stop).await;
+        worker.await.context("the worker of sessions failed")?;
+        sweep.abort();
+        self.db.close().await;
+        Ok(())
+    }
+}
+
+/// The route table: what the service answers, in the order of a reader's interest.
+fn router(state: AppState, metrics: &Arc<Metrics>, public_url: &str) -> Router {
+    use axum::routing::get;
+    Router::new()
+        .merge(attachments::http::routes())
+        .merge(sessions::http::routes())
+        .merge(identity::http::routes())
+        .merge(openapi::routes(public_url, state.attachments.settings().max_upload_bytes))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .fallback(|| async { ApiError::NotFound("Not Found") })
+        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(problem::render))
+        .layer(middleware::from_fn_with_state(Arc::clone(metrics), telemetry::observe))
+        .with_state(state)
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// The further names of the service. Who listens on the loopback address without a public one is
+/// also known as `localhost`.
+fn other_urls(config: &Config, address: SocketAddr) -> Vec<String> {
+    let mut urls = config.other_urls.clone();
+    if config.public_url.is_none() {
+        urls.push(format!("http://localhost:{}", address.port()));
+    }
+    urls
+}
+
+/// The agent profiles, and the name of the one that works in new sessions.
+fn profiles(config: &Config) -> anyhow::Result<(Vec<AgentProfile>, String)> {
+    let mut profiles = Vec::new();
+    for (name, agent) in &config.agents {
+        if find_program(&agent.program).is_none() {
+            bail!("[agents.{name}]: the program `{}` was not found or cannot be executed", agent.program);
+        }
+        profiles.push(profile(name, agent));
+    }
+    if let Some(name) = config.default_agent() {
+        return Ok((profiles, name.to_owned()));
+    }
+    let program = std::env::current_exe().context("the path of this program is not known")?;
+    let mut command = CommandProfile::new(EXAMPLE_AGENT, program.to_string_lossy());
+    command.args = vec![EXAMPLE_AGENT.to_owned()];
+    command.network = Network::None;
+    profiles.push(AgentProfile { command, output_hint: String::new() });
+    Ok((profiles, EXAMPLE_AGENT.to_owned()))
+}
+
+fn profile(name: &str, agent: &AgentConfig) -> AgentProfile {
+    let mut command = CommandProfile::new(name, agent.program.as_str());
+    command.args.clone_from(&agent.args);
+    command.env.clone_from(&agent.env);
+    command.pass_env.clone_from(&agent.pass_env);
+    command.read_paths.clone_from(&agent.read_paths);
+    command.prompt_via = agent.prompt.unwrap_or(PromptVia::Stdin);
+    command.network = agent.network.unwrap_or(Network::Host);
+    let seconds = |value: Option<u64>, default| value.map_or(default, Config::seconds);
+    command.turn_timeout = seconds(agent.turn_timeout_seconds, command.turn_timeout);
+    command.kill_grace = seconds(agent.kill_grace_seconds, command.kill_grace);
+    command.max_output_bytes = agent.max_answer_bytes.unwrap_or(command.max_output_bytes);
+    let mut profile = AgentProfile::new(command);
+    if let Some(hint) = &agent.output_hint {
+        profile.output_hint.clone_from(hint);
+    }
+    profile
+}
+
+/// Finds out how agents can be contained here, with the strictest network that a profile wants.
+async fn probe(config: &Config, profiles: &[AgentProfile], folder: &DataFolder) -> anyhow::Result<Sandbox> {
+    let strict = profiles.iter().any(|profile| profile.command.network == Network::None);
+    let network = if strict { Network::None } else { Network::Host };
+    let scratch = folder.join("sessions");
+    let sandbox = Sandbox::probe(config.isolation, network, &scratch, &Supervisor::default()).await?;
+    if sandbox.isolation() == Isolation::None {
+        tracing::warn!("isolation is \"none\": agents can read and change whatever this service can");
+    }
+    for open in sandbox.uncovered() {
+        tracing::info!(isolation = ?sandbox.isolation(), "{open}");
+    }
+    Ok(sandbox)
+}
+
+fn session_settings(
+    config: &Config,
+    profiles: Vec<AgentProfile>,
+    default_agent: &str,
+    sandbox: Sandbox,
+    sessions_dir: PathBuf,
+    public_url: &str,
+) -> Option<sessions::Settings> {
+    let main = profiles.iter().find(|profile| profile.command.name == default_agent);
+    let defaults = sessions::Settings::new(main.cloned()?, sandbox, sessions_dir, public_url);
+    Some(sessions::Settings {
+        agents: profiles.into_iter().map(|profile| (profile.command.name.clone(), profile)).collect(),
+        slots: config.session_slots.unwrap_or(defaults.slots),
+        running_per_org: config.sessions_per_org,
+        max_prompt_bytes: config.max_prompt_bytes,
+        max_attachments: config.max_session_attachments,
+        max_delivered_bytes: config.max_session_bytes,
+        max_queued_messages: config.max_queued_messages,
+        idle_limit: Config::seconds(config.idle_limit_seconds),
+        workspace_keep: Config::seconds(config.workspace_keep_seconds),
+        outputs: sessions::outputs::OutputLimits {
+            files: config.max_output_files,
+            file_bytes: config.max_output_file_bytes,
+            total_bytes: config.max_output_bytes,
+            ..Default::default()
+        },
+        lenient_references: config.lenient_references,
+        drain: Config::seconds(config.drain_seconds),
+        ..defaults
+    })
+}

@@ -1,0 +1,137 @@
+//! The command line: what an operator and a user type.
+//!
+//! Errors go to standard error as one line with its causes, and the exit code is 1; what was typed
+//! wrong exits with 2. Commands that change the catalogue work beside a running server.
+
+mod admin;
+mod check_prompt;
+mod first_run;
+mod serve;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use crate::app::DataFolder;
+use crate::config::{Config, Flags};
+use crate::{example_agent, sessions};
+
+/// A self-hosted attachment service for coding agents.
+#[derive(Debug, Parser)]
+#[command(name = "satchel", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service. On an empty data folder, set it up first.
+    Serve(ServeArgs),
+    /// Set an empty data folder up: an organisation and three credentials.
+    Init {
+        #[command(flatten)]
+        folder: FolderArgs,
+        /// Print the credentials as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make, list and revoke API keys.
+    #[command(subcommand)]
+    Keys(admin::KeysCommand),
+    /// Make and list organisations.
+    #[command(subcommand)]
+    Orgs(admin::OrgsCommand),
+    /// Say how the ATTACHMENT lines of a prompt will be read, before it is sent.
+    CheckPrompt(check_prompt::CheckPrompt),
+    /// Print the commented example configuration.
+    ExampleConfig,
+    /// The built-in agent: reads the files it was handed and writes output/report.md.
+    ExampleAgent,
+    /// Runs one agent contained; used by the service itself.
+    #[command(hide = true)]
+    Contain,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    folder: FolderArgs,
+    /// Address to listen on [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Address under which clients reach the service [default: http://ADDR].
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+}
+
+/// Where the service keeps everything.
+#[derive(Debug, Clone, Args)]
+struct FolderArgs {
+    /// Folder of everything that is kept [default: ./satchel-data].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Configuration file (TOML); `satchel example-config` prints one.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl FolderArgs {
+    fn flags(&self) -> Flags {
+        Flags { config: self.config.clone(), data: self.data.clone(), ..Flags::default() }
+    }
+
+    fn open(&self) -> anyhow::Result<DataFolder> {
+        let config = Config::load(self.flags())?;
+        DataFolder::open(&config.data)
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    // Before anything else: the supervisor of an agent is this program too.
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == "contain") {
+        return sessions::contain::contain_main();
+    }
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("satchel: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve::serve(args),
+        Command::Init { folder, json } => within_runtime(first_run::init(folder, json)),
+        Command::Keys(command) => within_runtime(admin::keys(command)),
+        Command::Orgs(command) => within_runtime(admin::orgs(command)),
+        Command::CheckPrompt(command) => check_prompt::check(&command),
+        Command::ExampleConfig => print(&Config::example()),
+        Command::ExampleAgent => {
+            let workspace = std::env::current_dir().context("the working folder is gone")?;
+            example_agent::run(&workspace, &mut io::stdin().lock(), &mut io::stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Contain => Ok(sessions::contain::contain_main()),
+    }
+}
+
+fn within_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// Prints to standard output; a reader that goes away is no error.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,425 @@
+//! The one configuration: file < environment < flags.
+//!
+//! Every option is a field here; its documentation is the operator's, and `satchel.example.toml` is
+//! made from it. Unknown keys are refused, with the nearest right one named.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use confique::meta::FieldKind;
+use confique::{Config as _, Layer as _};
+use serde::Deserialize;
+
+use crate::sessions::command::PromptVia;
+use crate::sessions::sandbox::{Isolation, Network};
+
+/// The configuration of one service.
+#[derive(Debug, Clone, confique::Config)]
+pub struct Config {
+    /// Address to listen on. Any address but a loopback one needs `public_url`.
+    #[config(env = "SATCHEL_LISTEN", default = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// Folder of everything that is kept: the database, the files, the sessions' workspaces. One
+    /// server at a time.
+    #[config(env = "SATCHEL_DATA", default = "./satchel-data")]
+    pub data: PathBuf,
+
+    /// The address under which clients reach the service, without a slash at the end; the URLs of
+    /// attachments and sessions begin with it. Default: `http://` and the address listened on.
+    #[config(env = "SATCHEL_PUBLIC_URL")]
+    pub public_url: Option<String>,
+
+    /// Further addresses of the service under which prompts may name files.
+    #[config(env = "SATCHEL_OTHER_URLS", default = [], parse_env = confique::env::parse::list_by_comma)]
+    pub other_urls: Vec<String>,
+
+    /// Networks (CIDR) of reverse proxies whose `X-Forwarded-For` is believed.
+    #[config(env = "SATCHEL_TRUSTED_PROXIES", default = [], parse_env = confique::env::parse::list_by_comma)]
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+
+    /// Address of a listener of its own for `/metrics` (Prometheus). Default: none.
+    #[config(env = "SATCHEL_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
+
+    /// What is logged to standard error: `error`, `warn`, `info`, `debug`, or a filter such as
+    /// `info,satchel=debug`.
+    #[config(env = "SATCHEL_LOG", default = "info")]
+    pub log: String,
+
+    /// Largest file that may be uploaded, in bytes.
+    #[config(env = "SATCHEL_MAX_UPLOAD_BYTES", default = 10_737_418_240u64)]
+    pub max_upload_bytes: u64,
+
+    /// Bytes of the file system that are to stay free: below, uploads are answered 507 while
+    /// reading goes on, and no session is started.
+    #[config(env = "SATCHEL_MIN_FREE_BYTES", default = 1_073_741_824)]
+    pub min_free_bytes: u64,
+
+    /// Seconds in which a request's head must have arrived.
+    #[config(env = "SATCHEL_HEADER_TIMEOUT_SECONDS", default = 10)]
+    pub header_timeout_seconds: u64,
+
+    /// Seconds for which a client may be silent in the middle of a body.
+    #[config(env = "SATCHEL_BODY_SILENCE_SECONDS", default = 60)]
+    pub body_silence_seconds: u64,
+
+    /// Connections open at once; more wait to be accepted.
+    #[config(env = "SATCHEL_MAX_CONNECTIONS", default = 4096)]
+    pub max_connections: usize,
+
+    /// Requests of one key in flight at once; more are answered 429.
+    #[config(env = "SATCHEL_REQUESTS_PER_KEY", default = 1024)]
+    pub requests_per_key: usize,
+
+    /// Uploads of one key in flight at once; more are answered 429.
+    #[config(env = "SATCHEL_UPLOADS_PER_KEY", default = 512)]
+    pub uploads_per_key: usize,
+
+    /// Seconds for which requests and turns in flight may go on once the service is to stop.
+    #[config(env = "SATCHEL_DRAIN_SECONDS", default = 10)]
+    pub drain_seconds: u64,
+
+    /// Whether near misses of an `ATTACHMENT:"url"` line that are unmistakable (a space after the
+    /// colon, other case, plural, other quotes) are delivered, with a notice, instead of only
+    /// being reported.
+    #[config(env = "SATCHEL_LENIENT_REFERENCES", default = false)]
+    pub lenient_references: bool,
+
+    /// How agents are contained: "bubblewrap", "landlock" or "none". Default: the first of
+    /// bubblewrap and Landlock that a probe at start finds to work; the service does not start if
+    /// neither does. With "none" agents can read and change whatever the service can.
+    #[config(env = "SATCHEL_ISOLATION")]
+    pub isolation: Option<Isolation>,
+
+    /// Name of the agent profile that works in new sessions. Default: the only profile in
+    /// `agents`, or the built-in example agent if there is none.
+    #[config(env = "SATCHEL_DEFAULT_AGENT")]
+    pub default_agent: Option<String>,
+
+    /// Sessions that run at once. Default: the number of cores.
+    #[config(env = "SATCHEL_SESSION_SLOTS")]
+    pub session_slots: Option<usize>,
+
+    /// Sessions of one organisation that run at once.
+    #[config(env = "SATCHEL_SESSIONS_PER_ORG", default = 5)]
+    pub sessions_per_org: usize,
+
+    /// Largest prompt or message, in bytes.
+    #[config(env = "SATCHEL_MAX_PROMPT_BYTES", default = 262_144)]
+    pub max_prompt_bytes: usize,
+
+    /// Files handed to one session.
+    #[config(env = "SATCHEL_MAX_SESSION_ATTACHMENTS", default = 50)]
+    pub max_session_attachments: usize,
+
+    /// Bytes in all files handed to one session.
+    #[config(env = "SATCHEL_MAX_SESSION_BYTES", default = 21_474_836_480u64)]
+    pub max_session_bytes: u64,
+
+    /// Messages that may wait for one session's agent.
+    #[config(env = "SATCHEL_MAX_QUEUED_MESSAGES", default = 200)]
+    pub max_queued_messages: u64,
+
+    /// Seconds for which a session waits for a message before it is suspended.
+    #[config(env = "SATCHEL_IDLE_LIMIT_SECONDS", default = 600)]
+    pub idle_limit_seconds: u64,
+
+    /// Seconds for which the workspace of a session that is over is kept.
+    #[config(env = "SATCHEL_WORKSPACE_KEEP_SECONDS", default = 86_400)]
+    pub workspace_keep_seconds: u64,
+
+    /// Files that one turn may hand back.
+    #[config(env = "SATCHEL_MAX_OUTPUT_FILES", default = 100)]
+    pub max_output_files: usize,
+
+    /// Largest file that a turn may hand back, in bytes.
+    #[config(env = "SATCHEL_MAX_OUTPUT_FILE_BYTES", default = 536_870_912)]
+    pub max_output_file_bytes: u64,
+
+    /// Bytes in all files that one turn may hand back.
+    #[config(env = "SATCHEL_MAX_OUTPUT_BYTES", default = 2_147_483_648u64)]
+    pub max_output_bytes: u64,
+
+    /// Agent profiles by name: programs that are run with the prompt. For example:
+    ///
+    ///     [agents.claude]
+    ///     program = "claude"
+    ///     args = ["-p"]
+    ///     pass_env = ["ANTHROPIC_API_KEY"]
+    ///
+    /// Keys of a profile: `program` (absolute, or looked up in PATH); `args`; `prompt` ("stdin", or
+    /// "file": its path stands in place of `{prompt_file}` in `args`); `env` (a table of variables
+    /// to set); `pass_env` (names to take over from the service's environment; nothing else is);
+    /// `read_paths` (files and folders outside /usr that the program needs); `network` ("host", the
+    /// machine's own loopback included, or "none"); `turn_timeout_seconds` (3600);
+    /// `kill_grace_seconds` (10); `max_answer_bytes` (1048576); `output_hint` (what the agent is
+    /// told about `output/`; may be empty).
+    #[config(default = {})]
+    pub agents: BTreeMap<String, AgentConfig>,
+}
+
+/// One agent profile.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    /// Absolute path, or a name looked up in PATH.
+    pub program: String,
+    /// Arguments; `{prompt_file}` stands for the prompt's path where `prompt = "file"`.
+    #[serde(default)]
+    pub args: Vec<String>,
+    /// How the prompt reaches the program.
+    pub prompt: Option<PromptVia>,
+    /// Variables to set.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Variables to take over.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
+    /// Further paths to read.
+    #[serde(default)]
+    pub read_paths: Vec<PathBuf>,
+    /// What it reaches over the network.
+    pub network: Option<Network>,
+    /// Longest turn.
+    pub turn_timeout_seconds: Option<u64>,
+    /// Between SIGTERM and SIGKILL.
+    pub kill_grace_seconds: Option<u64>,
+    /// Bytes of standard output that are kept.
+    pub max_answer_bytes: Option<usize>,
+    /// What the agent is told about `output/`.
+    pub output_hint: Option<String>,
+}
+
+const AGENT_KEYS: [&str; 11] = [
+    "program",
+    "args",
+    "prompt",
+    "env",
+    "pass_env",
+    "read_paths",
+    "network",
+    "turn_timeout_seconds",
+    "kill_grace_seconds",
+    "max_answer_bytes",
+    "output_hint",
+];
+
+/// What the command line may say over file and environment.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--config`: the file to read.
+    pub config: Option<PathBuf>,
+    /// `--listen`.
+    pub listen: Option<SocketAddr>,
+    /// `--data`.
+    pub data: Option<PathBuf>,
+    /// `--public-url`.
+    pub public_url: Option<String>,
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration file {path} cannot be read")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no TOML.
+    #[error("the configuration file {path} is not valid TOML: {message}")]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Where and what.
+        message: String,
+    },
+    /// A key that does not exist.
+    #[error("unknown {place} `{key}`; did you mean `{nearest}`?")]
+    UnknownKey {
+        /// What kind of key: of the configuration, of an agent, of the environment.
+        place: String,
+        /// The key.
+        key: String,
+        /// The right one that is most like it.
+        nearest: String,
+    },
+    /// A value of the wrong kind.
+    #[error("the configuration has a wrong value: {0}")]
+    Value(String),
+    /// Values that do not go together.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+impl Config {
+    /// Reads the configuration: the flags, then the environment, then the file, then the defaults.
+    pub fn load(flags: Flags) -> Result<Self, ConfigError> {
+        check_environment(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
+        let mut over = <Self as confique::Config>::Layer::empty();
+        over.listen = flags.listen;
+        over.data = flags.data;
+        over.public_url = flags.public_url;
+        let mut builder = Self::builder().preloaded(over).env();
+        if let Some(path) = &flags.config {
+            builder = builder.preloaded(read_file(path)?);
+        }
+        let config = builder.load().map_err(|error| ConfigError::Value(format!("{error:#}")))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The commented example file, made from the documentation of the fields.
+    pub fn example() -> String {
+        confique::toml::template::<Self>(confique::toml::FormatOptions::default())
+    }
+
+    /// The address that URLs begin with, given the address that is really listened on.
+    pub fn public_url(&self, listening: SocketAddr) -> String {
+        match &self.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{listening}"),
+        }
+    }
+
+    /// Name of the profile for new sessions; `None` stands for the built-in example agent.
+    pub fn default_agent(&self) -> Option<&str> {
+        self.default_agent.as_deref().or_else(|| match self.agents.len() {
+            1 => self.agents.keys().next().map(String::as_str),
+            _ => None,
+        })
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let contradiction = |text: String| Err(ConfigError::Contradiction(text));
+        if !self.listen.ip().is_loopback() && self.public_url.is_none() {
+            return contradiction(format!(
+                "listening on {} needs `public_url`: the address under which clients reach the service \
+                 (`--public-url https://files.example.org`)",
+                self.listen
+            ));
+        }
+        if let Some(name) = &self.default_agent
+            && !self.agents.contains_key(name)
+        {
+            return contradiction(format!("`default_agent` is `{name}`, but there is no [agents.{name}]"));
+        }
+        if self.default_agent.is_none() && self.agents.len() > 1 {
+            return contradiction(
+                "there are several agents: say with `default_agent` which one is to work".into(),
+            );
+        }
+        for (name, agent) in &self.agents {
+            let by_file = agent.prompt == Some(PromptVia::File);
+            if by_file != agent.args.iter().any(|arg| arg.contains("{prompt_file}")) {
+                return contradiction(format!(
+                    "[agents.{name}]: `prompt = \"file\"` and `{{prompt_file}}` in `args` go together"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Seconds of an option as a duration.
+    pub fn seconds(value: u64) -> Duration {
+        Duration::from_secs(value)
+    }
+}
+
+fn read_file(path: &Path) -> Result<<Config as confique::Config>::Layer, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let syntax =
+        |error: toml::de::Error| ConfigError::Syntax { path: path.to_owned(), message: error.to_string() };
+    let table: toml::Table = toml::from_str(&text).map_err(syntax)?;
+    let known: Vec<&str> = Config::META.fields.iter().map(|field| field.name).collect();
+    for key in table.keys() {
+        check_key("configuration key".to_owned(), key, &known)?;
+    }
+    for (name, agent) in table.get("agents").and_then(toml::Value::as_table).into_iter().flatten() {
+        for key in agent.as_table().into_iter().flat_map(|agent| agent.keys()) {
+            check_key(format!("key of [agents.{name}]"), key, &AGENT_KEYS)?;
+        }
+    }
+    toml::from_str(&text).map_err(|error| ConfigError::Value(error.to_string()))
+}
+
+/// Refuses `SATCHEL_…` variables that mean nothing.
+fn check_environment(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
+    let known: Vec<&str> = Config::META
+        .fields
+        .iter()
+        .filter_map(|field| match field.kind {
+            FieldKind::Leaf { env, .. } => env,
+            FieldKind::Nested { .. } => None,
+        })
+        .collect();
+    for name in names.filter(|name| name.starts_with("SATCHEL_")) {
+        check_key("environment variable".to_owned(), &name, &known)?;
+    }
+    Ok(())
+}
+
+fn check_key(place: String, key: &str, known: &[&str]) -> Result<(), ConfigError> {
+    if known.contains(&key) {
+        return Ok(());
+    }
+    let nearest =
+        known.iter().max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
+    let nearest = nearest.copied().unwrap_or_default().to_owned();
+    Err(ConfigError::UnknownKey { place, key: key.to_owned(), nearest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<<Config as confique::Config>::Layer, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        read_file(file.path()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_right_one() {
+        let error = read("max_upload_byte = 1").unwrap_err();
+        assert_eq!(error, "unknown configuration key `max_upload_byte`; did you mean `max_upload_bytes`?");
+        let error = read("[agents.a]\nprogram = \"x\"\ntimeout_seconds = 1").unwrap_err();
+        assert_eq!(
+            error,
+            "unknown key of [agents.a] `timeout_seconds`; did you mean `turn_timeout_seconds`?"
+        );
+        let error = check_environment(["SATCHEL_LISTN".to_owned()].into_iter()).unwrap_err().to_string();
+        assert_eq!(error, "unknown environment variable `SATCHEL_LISTN`; did you mean `SATCHEL_LISTEN`?");
+    }
+
+    #[test]
+    fn every_key_of_a_profile_is_read() {
+        let text = "[agents.a]\nprogram = \"/bin/cat\"\nargs = [\"{prompt_file}\"]\nprompt = \"file\"\n\
+            env = { A = \"b\" }\npass_env = [\"K\"]\nread_paths = [\"/opt\"]\nnetwork = \"none\"\n\
+            turn_timeout_seconds = 5\nkill_grace_seconds = 1\nmax_answer_bytes = 10\noutput_hint = \"\"";
+        let table: toml::Table = toml::from_str(text).unwrap();
+        let keys = table["agents"]["a"].as_table().unwrap();
+        assert!(AGENT_KEYS.iter().all(|key| keys.contains_key(*key)), "the test misses a key");
+        let layer = read(text).unwrap();
+        let agents = layer.agents.unwrap();
+        assert_eq!(agents["a"].prompt, Some(PromptVia::File));
+        assert_eq!(agents["a"].network, Some(Network::None));
+    }
+
+    #[test]
+    fn a_public_address_needs_a_public_url() {
+        let mut layer = read("listen = \"0.0.0.0:8080\"").unwrap();
+        let load =
+            |layer| Config::builder().preloaded(layer).load().unwrap().check().map_err(|e| e.to_string());
+        assert!(load(layer).unwrap_err().contains("needs `public_url`"));
+        layer = read("listen = \"0.0.0.0:8080\"\npublic_url = \"https://files.example.org/\"").unwrap();
+        assert!(load(layer).is_ok());
+    }
+}

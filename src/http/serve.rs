@@ -1,0 +1,147 @@
+//! Connections: accept, serve HTTP/1.1, close so that the last answer arrives, drain on stop.
+//!
+//! A client that is refused in the middle of its upload must see the refusal. Closing at once would
+//! let the kernel answer the bytes still under way with a reset, which destroys the answer; so the
+//! service closes only its writing side and reads on for a while (RFC 9112, section 9.6). Slow
+//! clients meet deadlines: [`Settings::header_timeout`] here, silence in a body in [`super::form`].
+//!
+//! TLS and HTTP/2 are left to a reverse proxy.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::identity::http::Peer;
+
+/// After an answer, how many bytes are still read from a client that keeps sending.
+const LINGER_BYTES: usize = 64 * 1024 * 1024;
+/// And for how long.
+const LINGER_TIME: Duration = Duration::from_secs(10);
+/// How long accepting pauses when the system has no more descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Limits of the connections.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long a request's head may take to arrive.
+    pub header_timeout: Duration,
+    /// How many connections may be open at once; more wait to be accepted.
+    pub max_connections: usize,
+    /// How long requests in flight may go on once the service was asked to stop.
+    pub drain: Duration,
+}
+
+/// Serves until `stop`, then lets what is in flight finish.
+pub async fn serve(listener: TcpListener, router: Router, settings: Settings, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(settings.max_connections));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let Some((stream, peer, place)) = accepted else { continue };
+        let connection =
+            serve_connection(stream, peer, router.clone(), settings.header_timeout, stop.clone());
+        connections.spawn(async move {
+            connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(settings.drain, connections.wait()).await.is_err() {
+        tracing::warn!(open = connections.len(), "connections were cut: they did not finish in time");
+    }
+}
+
+type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => Some((stream, peer, place)),
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    header_timeout: Duration,
+    stop: CancellationToken,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection was gone before it was served");
+        return;
+    }
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        answer(router.clone(), request.map(Body::new))
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut stopping = false;
+    let served = loop {
+        tokio::select! {
+            served = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break served,
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended in an error");
+    }
+    linger(connection.into_parts().io.into_inner()).await;
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+fn answer(router: Router, request: Request) -> Answer {
+    Box::pin(router.oneshot(request))
+}
+
+/// Closes the writing side and reads what the client still sends, within bounds.
+async fn linger(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let drain = async {
+        let mut buffer = vec![0; 16 * 1024];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match stream.read(&mut buffer).await {
+                Ok(0) | Err(_) => break,
+                Ok(read) => left = left.saturating_sub(read),
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER_TIME, drain).await;
+}

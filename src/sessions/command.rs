@@ -1,0 +1,377 @@
+//! An agent that is a command: one run of a program is one turn.
+//!
+//! The prompt goes in on standard input or as the path of a file, never as an argument; what the program prints is
+//! its answer. A run has an end whatever the program does: it may leave its input unread, print without end, ignore
+//! SIGTERM or leave processes behind. Nothing that it started is left when [`run_turn`] answers. Its environment holds
+//! what its profile names and nothing else of the service's.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
+use tokio_util::sync::CancellationToken;
+
+use super::confine::ProcessLimits;
+use super::contain::End;
+use super::process::{Contained, Control};
+use super::sandbox::{Launch, Network, Sandbox, find_program};
+use super::workspace::Workspace;
+
+/// What stands in an argument for the path of the prompt's file.
+pub const PROMPT_FILE: &str = "{prompt_file}";
+/// Name of the newer half of the kept standard error.
+const LOG: &str = "stderr.log";
+/// Name of its older half.
+const OLD_LOG: &str = "stderr.old.log";
+/// Bytes of each half.
+const LOG_HALF: u64 = 512 * 1024;
+/// Lines of standard error that a message shows, and bytes of each.
+const TAIL_LINES: usize = 20;
+const TAIL_LINE_BYTES: usize = 2000;
+/// How long a pipe may stay open after everything that could write to it is gone.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A program that an operator named as an agent.
+#[derive(Debug, Clone)]
+pub struct CommandProfile {
+    /// Name of the profile.
+    pub name: String,
+    /// Absolute path, or a name to be looked up in PATH at each start.
+    pub program: String,
+    /// Arguments; with [`PromptVia::File`] each `{prompt_file}` becomes the path of the prompt.
+    pub args: Vec<String>,
+    /// Variables to set, over everything else.
+    pub env: BTreeMap<String, String>,
+    /// Variables to pass on from the service's environment, where they are set and UTF-8.
+    pub pass_env: Vec<String>,
+    /// How the prompt reaches the program.
+    pub prompt_via: PromptVia,
+    /// Longest turn.
+    pub turn_timeout: Duration,
+    /// Between SIGTERM and SIGKILL.
+    pub kill_grace: Duration,
+    /// Bytes of standard output that are kept; the rest is read and counted.
+    pub max_output_bytes: usize,
+    /// Files and folders to read besides the system's programs, such as the folder of an interpreter in `/opt`.
+    pub read_paths: Vec<PathBuf>,
+    /// What it reaches over the network.
+    pub network: Network,
+    /// Limits of its processes.
+    pub limits: ProcessLimits,
+}
+
+impl CommandProfile {
+    /// A profile with the defaults: the prompt on standard input, 60 minutes a turn, 10 s between SIGTERM and SIGKILL,
+    /// 1 MiB of output, the host's network.
+    pub fn new(name: impl Into<String>, program: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            program: program.into(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            pass_env: Vec::new(),
+            prompt_via: PromptVia::Stdin,
+            turn_timeout: Duration::from_secs(60 * 60),
+            kill_grace: Duration::from_secs(10),
+            max_output_bytes: 1 << 20,
+            read_paths: Vec::new(),
+            network: Network::Host,
+            limits: ProcessLimits::default(),
+        }
+    }
+}
+
+/// How a prompt reaches a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PromptVia {
+    /// On standard input, which is closed after it.
+    Stdin,
+    /// As a file in the working folder, whose path takes the place of `{prompt_file}`; standard input is empty.
+    File,
+}
+
+/// What became of a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnEnd {
+    /// How it ended.
+    pub how: HowEnded,
+    /// What the program printed, with a last line that says so where it was cut; bytes that are not UTF-8 are replaced.
+    pub stdout: String,
+    /// Whether `stdout` was cut.
+    pub truncated: bool,
+    /// The last 20 lines of standard error.
+    pub stderr_tail: Vec<String>,
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HowEnded {
+    /// With this exit status.
+    Exited(i32),
+    /// By this signal, not sent by the service.
+    Signalled(i32),
+    /// Stopped, because the turn took too long.
+    TimedOut,
+    /// Stopped, because it was asked for.
+    Cancelled,
+    /// The program never ran, or its supervisor was lost.
+    FailedToStart(String),
+}
+
+/// Runs one turn: starts the program, gives it the prompt, and answers when it and everything it started is gone. A
+/// future that is dropped kills all of it too.
+pub async fn run_turn(
+    profile: &CommandProfile,
+    sandbox: &Sandbox,
+    workspace: &Workspace,
+    prompt: &str,
+    cancel: CancellationToken,
+) -> TurnEnd {
+    let lent = match profile.prompt_via {
+        PromptVia::Stdin => None,
+        PromptVia::File => Some(format!(".prompt-{}.txt", uuid::Uuid::new_v4())),
+    };
+    let end = match start(profile, sandbox, workspace, prompt, lent.as_deref()).await {
+        Ok(agent) => follow(profile, workspace, prompt, agent, cancel).await,
+        Err(error) => TurnEnd {
+            how: HowEnded::FailedToStart(error.to_string()),
+            stdout: String::new(),
+            truncated: false,
+            stderr_tail: Vec::new(),
+        },
+    };
+    if let Some(Err(error)) = lent.map(|name| workspace.take_back(&name)) {
+        tracing::warn!(%error, agent.profile = profile.name, "the prompt's file could not be removed");
+    }
+    end
+}
+
+async fn start(
+    profile: &CommandProfile,
+    sandbox: &Sandbox,
+    workspace: &Workspace,
+    prompt: &str,
+    lent: Option<&str>,
+) -> io::Result<Contained> {
+    let Some(program) = find_program(&profile.program) else {
+        let problem = format!("the program {:?} is not an executable file, nor one in PATH", profile.program);
+        return Err(io::Error::new(io::ErrorKind::NotFound, problem));
+    };
+    let mut args = profile.args.clone();
+    if let Some(name) = lent {
+        workspace.lend(name, prompt.as_bytes())?;
+        let path = sandbox.places(workspace).workspace.join(name).to_string_lossy().into_owned();
+        for arg in &mut args {
+            *arg = arg.replace(PROMPT_FILE, &path);
+        }
+    }
+    let launch = Launch {
+        program: &program,
+        args,
+        env: environment(profile),
+        read_paths: &profile.read_paths,
+        network: profile.network,
+        limits: profile.limits.clone(),
+    };
+    sandbox.start(workspace, launch).await
+}
+
+/// The whole environment of the agent but for the folders of its session.
+fn environment(profile: &CommandProfile) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::from(
+        [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LANG", "C.UTF-8")]
+            .map(|(n, v)| (n.to_owned(), v.to_owned())),
+    );
+    for name in &profile.pass_env {
+        if let Ok(value) = std::env::var(name) {
+            env.insert(name.clone(), value);
+        }
+    }
+    env.extend(profile.env.clone());
+    env
+}
+
+/// Feeds the agent and reads from it until it ends or has to.
+async fn follow(
+    profile: &CommandProfile,
+    workspace: &Workspace,
+    prompt: &str,
+    agent: Contained,
+    cancel: CancellationToken,
+) -> TurnEnd {
+    let Contained { stdin, mut stdout, mut stderr, mut control } = agent;
+    let prompt = if profile.prompt_via == PromptVia::Stdin { prompt } else { "" };
+    let mut answer = Answer::new(profile.max_output_bytes);
+    let mut complaints = Complaints::new(workspace);
+    let how = {
+        let streams = async {
+            tokio::join!(feed(stdin, prompt), answer.read(&mut stdout), complaints.read(&mut stderr));
+        };
+        let mut streams = std::pin::pin!(streams);
+        let mut drained = false;
+        let mut end = std::pin::pin!(ending(profile, &mut control, cancel));
+        // The streams may end long before the agent does, and must be read all the time until then.
+        let how = loop {
+            tokio::select! {
+                how = &mut end => break how,
+                () = &mut streams, if !drained => drained = true,
+            }
+        };
+        if !drained && tokio::time::timeout(DRAIN, streams).await.is_err() {
+            tracing::warn!(agent.profile = profile.name, "a stream of an agent that ended is still open");
+        }
+        how
+    };
+    let stderr_tail = complaints.tail();
+    let how = match how {
+        // Bubblewrap says on standard error what it could not do.
+        HowEnded::FailedToStart(why) => match stderr_tail.last() {
+            Some(line) => HowEnded::FailedToStart(format!("{why}: {line}")),
+            None => HowEnded::FailedToStart(why),
+        },
+        how => how,
+    };
+    let (stdout, truncated) = answer.text();
+    TurnEnd { how, stdout, truncated, stderr_tail }
+}
+
+async fn ending(profile: &CommandProfile, control: &mut Control, cancel: CancellationToken) -> HowEnded {
+    let stopped = tokio::select! {
+        end = control.ended() => return match end {
+            Ok(End::Exited(status)) => HowEnded::Exited(status),
+            Ok(End::Signalled(signal)) => HowEnded::Signalled(signal),
+            Ok(End::NotStarted(why)) => HowEnded::FailedToStart(why),
+            Err(error) => HowEnded::FailedToStart(error.to_string()),
+        },
+        () = tokio::time::sleep(profile.turn_timeout) => HowEnded::TimedOut,
+        () = cancel.cancelled() => HowEnded::Cancelled,
+    };
+    if let Err(error) = control.stop(profile.kill_grace).await {
+        tracing::error!(%error, agent.profile = profile.name, "an agent could not be stopped");
+    }
+    stopped
+}
+
+/// Writes the prompt and closes the pipe. A program need not read it.
+async fn feed(mut stdin: pipe::Sender, prompt: &str) {
+    let _ = stdin.write_all(prompt.as_bytes()).await;
+}
+
+/// Standard output: the first bytes of it, and how many there were.
+struct Answer {
+    kept: Vec<u8>,
+    limit: usize,
+    total: u64,
+}
+
+impl Answer {
+    fn new(limit: usize) -> Self {
+        Self { kept: Vec::new(), limit, total: 0 }
+    }
+
+    async fn read(&mut self, stdout: &mut pipe::Receiver) {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(read @ 1..) = stdout.read(&mut buffer).await {
+            self.total += read as u64;
+            let room = (self.limit - self.kept.len()).min(read);
+            self.kept.extend_from_slice(&buffer[..room]);
+        }
+    }
+
+    fn text(self) -> (String, bool) {
+        let mut text = String::from_utf8_lossy(&self.kept).into_owned();
+        let truncated = self.total > self.kept.len() as u64;
+        if truncated {
+            text.push_str(&format!(
+                "\n[cut after {} bytes; the agent printed {}]",
+                self.kept.len(),
+                self.total
+            ));
+        }
+        (text, truncated)
+    }
+}
+
+/// Standard error: the last lines for a message, the last megabyte in `log/`.
+struct Complaints<'a> {
+    workspace: &'a Workspace,
+    log: Option<tokio::fs::File>,
+    logged: u64,
+    lines: std::collections::VecDeque<Vec<u8>>,
+    line: Vec<u8>,
+}
+
+impl<'a> Complaints<'a> {
+    fn new(workspace: &'a Workspace) -> Self {
+        let mut complaints = Self {
+            workspace,
+            log: None,
+            logged: 0,
+            lines: std::collections::VecDeque::new(),
+            line: Vec::new(),
+        };
+        complaints.open_log();
+        complaints
+    }
+
+    async fn read(&mut self, stderr: &mut pipe::Receiver) {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
+            self.log(&buffer[..read]).await;
+            for &byte in &buffer[..read] {
+                if byte == b'\n' {
+                    self.finish_line();
+                } else if self.line.len() < TAIL_LINE_BYTES {
+                    self.line.push(byte);
+                }
+            }
+        }
+    }
+
+    fn tail(mut self) -> Vec<String> {
+        if !self.line.is_empty() {
+            self.finish_line();
+        }
+        self.lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+    }
+
+    fn finish_line(&mut self) {
+        if self.lines.len() == TAIL_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(std::mem::take(&mut self.line));
+    }
+
+    async fn log(&mut self, bytes: &[u8]) {
+        if self.logged + bytes.len() as u64 > LOG_HALF {
+            self.log = None;
+            match self.workspace.rename_log(LOG, OLD_LOG) {
+                Ok(()) => self.open_log(),
+                Err(error) => tracing::warn!(%error, "the log of an agent could not be turned over"),
+            }
+        }
+        let Some(log) = &mut self.log else { return };
+        self.logged += bytes.len() as u64;
+        let written = async {
+            log.write_all(bytes).await?;
+            log.flush().await
+        };
+        if let Err(error) = written.await {
+            tracing::warn!(%error, "the standard error of an agent could not be logged");
+            self.log = None;
+        }
+    }
+
+    fn open_log(&mut self) {
+        let opened = self.workspace.open_log(LOG).and_then(|log| Ok((log.metadata()?.len(), log)));
+        match opened {
+            Ok((length, log)) => (self.logged, self.log) = (length, Some(tokio::fs::File::from_std(log))),
+            Err(error) => tracing::warn!(%error, "the log of an agent could not be opened"),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Handing a session its files: from the store into its workspace, each with its receipt.
+//!
+//! Guarantees: an attachment is `delivered` only once it lies in the workspace with the size and
+//! the SHA-256 that were taken at its upload; every reference ends as delivered or failed, and
+//! `MANIFEST.json` lists all of them; the agent starts only when all were delivered. The workspace
+//! is a cache: where it is not there, everything is delivered again.
+
+use std::path::PathBuf;
+
+use tokio_util::sync::CancellationToken;
+
+use super::delivery::Wanted;
+use super::store::{self, Claim, FileRow};
+use super::turn::WorkError;
+use super::workspace::{ManifestEntry, Workspace};
+use super::{Delivery, Sessions, words};
+use crate::attachments::{Attachment, Source, find_many};
+use crate::clock;
+use crate::id::SessionId;
+
+/// How the delivery of all files ended.
+#[derive(Debug)]
+pub(super) enum HandedOver {
+    /// All of them lie in the workspace.
+    All,
+    /// Not all: name and reason of each that does not.
+    NotAll(Vec<(String, String)>),
+    /// It was stopped before its end.
+    Stopped,
+}
+
+impl Sessions {
+    /// Opens the session's workspace, or makes it anew; then every file has to be delivered again.
+    pub(super) async fn open_workspace(&self, claim: &Claim) -> Result<Workspace, WorkError> {
+        let path = self.workspace_path(&claim.id);
+        if !path.exists() {
+            let mut tx = self.fenced(claim).await?.0;
+            store::forget_deliveries(&mut tx, &claim.id, clock::now()).await?;
+            tx.commit().await?;
+        }
+        Ok(Workspace::open(&path)?)
+    }
+
+    /// Delivers what the messages of a claim name and what does not yet lie in the workspace.
+    pub(super) async fn deliver(
+        &self,
+        claim: &Claim,
+        workspace: &Workspace,
+        cancel: &CancellationToken,
+    ) -> Result<HandedOver, WorkError> {
+        let mut entries = Vec::new();
+        let mut failures = Vec::new();
+        for row in self.inputs(claim).await? {
+            let attachment = self.look_up(claim, &row).await?;
+            let outcome = match (&row.path, row.state) {
+                (Some(path), Delivery::Delivered) => Ok(path.clone()),
+                _ => {
+                    let tried = self.try_delivery(claim, &row, attachment.clone(), workspace, cancel).await?;
+                    let Some(outcome) = tried else { return Ok(HandedOver::Stopped) };
+                    let mut tx = self.fenced(claim).await?.0;
+                    let noted = outcome.as_deref().map_err(String::as_str);
+                    store::set_delivery(&mut tx, &claim.id, row.attachment_id, noted, clock::now()).await?;
+                    tx.commit().await?;
+                    outcome
+                }
+            };
+            let name = attachment.as_ref().map(|a| a.name.clone());
+            if let Err(reason) = &outcome {
+                failures.push((name.unwrap_or_else(|| row.url.clone()), reason.clone()));
+            }
+            entries.push(manifest_entry(&row, attachment.as_ref(), outcome));
+        }
+        workspace.write_manifest(&entries)?;
+        Ok(if failures.is_empty() { HandedOver::All } else { HandedOver::NotAll(failures) })
+    }
+
+    /// The folder of a session.
+    pub(super) fn workspace_path(&self, id: &SessionId) -> PathBuf {
+        self.settings.sessions_dir.join(id.as_str())
+    }
+
+    /// What is handed in with the messages of a claim and those before.
+    async fn inputs(&self, claim: &Claim) -> Result<Vec<FileRow>, WorkError> {
+        let mut conn = self.db.read().await?;
+        let mut rows = store::files(&mut conn, &claim.id).await?;
+        rows.retain(|row| row.source == Source::User && row.seq <= claim.inbox_seq);
+        Ok(rows)
+    }
+
+    async fn look_up(&self, claim: &Claim, row: &FileRow) -> Result<Option<Attachment>, WorkError> {
+        let mut conn = self.db.read().await?;
+        Ok(find_many(&mut conn, &claim.org_id, &[row.attachment_id]).await?.pop().flatten())
+    }
+
+    /// Tries until it succeeds or the waits of the settings are used up; the path, or the reason of
+    /// the last failure. `None` where it was stopped.
+    async fn try_delivery(
+        &self,
+        claim: &Claim,
+        row: &FileRow,
+        mut attachment: Option<Attachment>,
+        workspace: &Workspace,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Result<String, String>>, WorkError> {
+        let mut waits = self.settings.delivery_waits.iter();
+        loop {
+            let Some(file) = &attachment else {
+                return Ok(Some(Err("the attachment does not exist any more".to_owned())));
+            };
+            if let Some(gone) = &file.gone {
+                let reason = format!("it is gone since {}: {}", gone.at.iso8601(), gone.reason);
+                return Ok(Some(Err(reason)));
+            }
+            let tried = tokio::select! {
+                () = cancel.cancelled() => return Ok(None),
+                tried = self.deliver_one(row, file, workspace) => tried,
+            };
+            let reason = match tried {
+                Ok(path) => return Ok(Some(Ok(path))),
+                Err(reason) => reason,
+            };
+            tracing::warn!(session.id = %claim.id, attachment.id = %row.attachment_id, reason, "a delivery failed");
+            let Some(wait) = waits.next() else { return Ok(Some(Err(reason))) };
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(None),
+                () = tokio::time::sleep(*wait) => {}
+            }
+            attachment = self.look_up(claim, row).await?;
+        }
+    }
+
+    async fn deliver_one(
+        &self,
+        row: &FileRow,
+        file: &Attachment,
+        workspace: &Workspace,
+    ) -> Result<String, String> {
+        let wanted = Wanted {
+            attachment_id: file.id.to_string(),
+            url: row.url.clone(),
+            name: file.name.clone(),
+            size: file.size,
+            sha256: file.sha256.clone(),
+            content_type: file.content_type.clone(),
+        };
+        let bytes = self.attachments.open(file).await.map_err(|error| words::with_causes(&error))?;
+        let delivered = workspace.deliver(&wanted, bytes).await;
+        delivered.map(|delivered| delivered.path).map_err(|error| words::with_causes(&error))
+    }
+}
+
+fn manifest_entry(
+    row: &FileRow,
+    attachment: Option<&Attachment>,
+    outcome: Result<String, String>,
+) -> ManifestEntry {
+    let (path, error) = match outcome {
+        Ok(path) => (Some(path), None),
+        Err(reason) => (None, Some(reason)),
+    };
+    ManifestEntry {
+        url: row.url.clone(),
+        name: attachment.map(|a| a.name.clone()),
+        path,
+        size: attachment.map(|a| a.size),
+        content_type: attachment.map(|a| a.content_type.clone()),
+        sha256: attachment.map(|a| a.sha256.clone()),
+        error,
+    }
+}

@@ -1,0 +1,402 @@
+//! Sessions: handing files and a prompt to an agent, and what comes back.
+//!
+//! A session is created with a prompt; every file that the prompt names is delivered into a
+//! workspace of the session's own, verified, before its agent starts; the agent's answer comes back
+//! as a message and what it wrote into `output/` as attachments.
+//!
+//! Guarantees: a prompt or message is taken whole or not at all; an agent never starts without its
+//! input; a session's state survives a kill of the service at any point; a worker that has lost its
+//! claim writes nothing more. The room does not promise that an agent runs a message exactly once:
+//! a turn that a kill cut short runs again, at most [`MAX_ATTEMPTS`] times.
+
+mod beneath;
+pub mod command;
+mod confine;
+pub mod contain;
+mod create;
+
+pub mod delivery;
+mod descendants;
+pub mod http;
+mod inputs;
+pub mod outputs;
+pub mod process;
+mod prompt;
+mod reach;
+mod read;
+pub mod sandbox;
+mod settings;
+mod status;
+mod store;
+mod turn;
+mod words;
+mod worker;
+pub mod workspace;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Map, Value};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+pub use settings::{AgentProfile, Settings};
+pub use status::{Status, StatusDetail, v1_status_enum};
+
+use crate::attachments::reference::Notice;
+use crate::attachments::{AttachmentError, Attachments, Source};
+use crate::clock::Moment;
+use crate::db::{Db, DbError};
+use crate::id::{AttachmentId, OrgId, SessionId};
+
+/// How often a turn is begun in all when the service dies while it runs.
+pub const MAX_ATTEMPTS: i64 = 3;
+/// Tags that one session may carry (contract, section 3).
+pub const MAX_TAGS: usize = 50;
+/// What [`Filter::origins`] calls every session: all come in over the API.
+pub const ORIGIN: &str = "api";
+
+/// The room's state. Shared as `Arc<Sessions>`.
+#[derive(Debug)]
+pub struct Sessions {
+    db: Db,
+    attachments: Arc<Attachments>,
+    settings: Settings,
+    /// Something may be waiting for a worker: a hint, the table is the truth.
+    wake: Notify,
+    /// A worker let go of a session: a hint for those who wait for an end.
+    released: Notify,
+    /// What stops the sessions that this process works on.
+    running: Mutex<HashMap<SessionId, CancellationToken>>,
+}
+
+/// Which API a session came in over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    /// `/v1`.
+    V1,
+    /// `/v3`.
+    V3,
+}
+
+/// A session as it stands.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// `devin-…`.
+    pub id: SessionId,
+    /// Whose it is.
+    pub org_id: OrgId,
+    /// The principal that created it: `user-…` or `service-user-…`.
+    pub created_by: String,
+    /// That principal's address at the time, if known.
+    pub created_by_email: Option<String>,
+    /// Its title, if it was given one.
+    pub title: Option<String>,
+    /// Its tags, in the order given.
+    pub tags: Vec<String>,
+    /// Fields of the create call that were accepted without effect, as sent.
+    pub fields: Map<String, Value>,
+    /// Name of the agent profile that works in it.
+    pub agent: String,
+    /// Where it stands.
+    pub status: Status,
+    /// More about [`Session::status`].
+    pub status_detail: Option<StatusDetail>,
+    /// Since when it stands there.
+    pub status_at: Moment,
+    /// Whether it has stood there for longer than the idle limit.
+    pub idle_limit_passed: bool,
+    /// Whether it was put away.
+    pub archived: bool,
+    /// Which API it came in over.
+    pub api: Api,
+    /// When it was created.
+    pub created_at: Moment,
+    /// When anything of it last changed: a message, the status, the tags.
+    pub updated_at: Moment,
+}
+
+impl Session {
+    /// The person who created it, if it was one.
+    pub fn user_id(&self) -> Option<&str> {
+        Some(self.created_by.as_str()).filter(|id| id.starts_with("user-"))
+    }
+
+    /// The service user that created it, if it was one.
+    pub fn service_user_id(&self) -> Option<&str> {
+        Some(self.created_by.as_str()).filter(|id| id.starts_with("service-user-"))
+    }
+}
+
+/// What a session is created from. Lengths other than those of [`SessionError::TooLong`] are for
+/// the caller to judge.
+#[derive(Debug, Clone)]
+pub struct NewSession {
+    /// The prompt as sent, with its `ATTACHMENT` lines.
+    pub prompt: String,
+    /// The same as that many lines at the end of the prompt.
+    pub attachment_urls: Vec<String>,
+    /// Its title.
+    pub title: Option<String>,
+    /// Its tags, at most [`MAX_TAGS`].
+    pub tags: Vec<String>,
+    /// Fields accepted without effect, kept as sent.
+    pub fields: Map<String, Value>,
+    /// A digest of the canonical request where an equal one of the same principal within 24 h is to
+    /// get the first one's session.
+    pub idempotency_key: Option<String>,
+    /// Which API it came in over.
+    pub api: Api,
+}
+
+/// The answer to [`Sessions::create`].
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// The session.
+    pub session: Session,
+    /// False where an earlier equal request made it.
+    pub is_new: bool,
+    /// What was nearly a reference in the prompt.
+    pub notices: Vec<Notice>,
+}
+
+/// The answer to [`Sessions::send`].
+#[derive(Debug, Clone)]
+pub struct Sent {
+    /// The session after the message.
+    pub session: Session,
+    /// What was nearly a reference in the message.
+    pub notices: Vec<Notice>,
+}
+
+/// A message of a session.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// `event-…`.
+    pub event_id: String,
+    /// Its place in the session, from 1. The prompt is at 1.
+    pub position: i64,
+    /// From whom it is.
+    pub source: Source,
+    /// Whether the service rather than the agent or a person says it.
+    pub is_notice: bool,
+    /// The text, its attachments as lines `ATTACHMENT:"url"`.
+    pub message: String,
+    /// The principal that sent it; none for messages of source `devin`.
+    pub user_id: Option<String>,
+    /// The name to show for who sent it.
+    pub username: Option<String>,
+    /// When.
+    pub created_at: Moment,
+}
+
+impl Message {
+    /// Whether it is the prompt that the session was created with.
+    pub fn is_initial(&self) -> bool {
+        self.position == 1
+    }
+}
+
+/// What became of one file of a session (contract, section 3).
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// Which file.
+    pub attachment_id: AttachmentId,
+    /// Its canonical URL.
+    pub url: String,
+    /// Where it lies from the agent's working folder, once it does.
+    pub path: Option<String>,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its SHA-256 in hex digits.
+    pub sha256: String,
+    /// `User`: handed to the agent; `Devin`: handed back by it.
+    pub source: Source,
+    /// How far it came.
+    pub state: Delivery,
+    /// Since when.
+    pub at: Moment,
+    /// Why it failed, where it did.
+    pub error: Option<String>,
+}
+
+/// How far the delivery of a file came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Named by a message, not yet delivered.
+    Pending,
+    /// Lies in the workspace, its digest verified; or was taken over from there.
+    Delivered,
+    /// Could not be delivered.
+    Failed,
+}
+
+impl Delivery {
+    /// The state's name on the wire and in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Delivery::Pending => "pending",
+            Delivery::Delivered => "delivered",
+            Delivery::Failed => "failed",
+        }
+    }
+}
+
+/// Which sessions a list is to hold. An empty list does not restrict; several values of one list
+/// mean any of them.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// At most this many.
+    pub first: usize,
+    /// Behind this cursor (v3).
+    pub after: Option<String>,
+    /// Pass over that many (v1).
+    pub offset: u64,
+    /// Only these; `Some` of an empty list holds none.
+    pub session_ids: Option<Vec<SessionId>>,
+    /// `created_at` not before.
+    pub created_after: Option<Moment>,
+    /// `created_at` before.
+    pub created_before: Option<Moment>,
+    /// `updated_at` not before.
+    pub updated_after: Option<Moment>,
+    /// `updated_at` before.
+    pub updated_before: Option<Moment>,
+    /// Carries one of these tags.
+    pub tags: Vec<String>,
+    /// Of one of these origins; see [`ORIGIN`].
+    pub origins: Vec<String>,
+    /// Created by one of these principals (people and service users alike).
+    pub created_by: Vec<String>,
+    /// Created by the person with this address.
+    pub user_email: Option<String>,
+    /// Archived, or not.
+    pub is_archived: Option<bool>,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// The part.
+    pub items: Vec<T>,
+    /// Where it ends: what the next call gives as `after`. None for an empty page.
+    pub end_cursor: Option<String>,
+    /// Whether there is more.
+    pub has_next_page: bool,
+    /// How many there are in all pages.
+    pub total: u64,
+}
+
+/// Where in a request a bad reference stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In this line of the prompt or message, from 1.
+    Line(usize),
+    /// At this index of `attachment_urls`, from 0.
+    AttachmentUrl(usize),
+}
+
+/// A reference that cannot be followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unresolved {
+    /// Where it stands.
+    pub place: Place,
+    /// Why; the same text for an unknown attachment and for one of another organisation.
+    pub reason: String,
+}
+
+/// Why an operation on sessions was refused, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// There is no such session in the organisation (404).
+    #[error("Session not found")]
+    NotFound,
+    /// The session is over and takes no more messages; it cannot be ended twice either (400).
+    #[error("the session is over (status `{}`): create a new one", .0.name())]
+    Over(Status),
+    /// References that cannot be followed; nothing was created (422).
+    #[error("{} of the references cannot be followed", .0.len())]
+    Unresolved(Vec<Unresolved>),
+    /// The prompt or message is too long (422).
+    #[error("the text has {found} bytes; at most {limit} are allowed")]
+    TooLong {
+        /// Its length in bytes.
+        found: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The session would hold too many files (422).
+    #[error("the session would hold {found} attachments; at most {limit} are allowed")]
+    TooManyAttachments {
+        /// How many it would hold.
+        found: usize,
+        /// How many it may.
+        limit: usize,
+    },
+    /// The session's files would be too large together (422).
+    #[error("the session's attachments would have {found} bytes together; at most {limit} are allowed")]
+    TooManyBytes {
+        /// Their size together in bytes.
+        found: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The session would carry too many tags (422).
+    #[error("the session would carry {found} tags; at most {MAX_TAGS} are allowed")]
+    TooManyTags {
+        /// How many it would carry.
+        found: usize,
+    },
+    /// Too many messages wait for the agent (429).
+    #[error("{waiting} messages wait for the agent already; at most {limit} may wait")]
+    QueueFull {
+        /// How many wait.
+        waiting: u64,
+        /// How many may.
+        limit: u64,
+    },
+    /// The cursor is none that a list has answered with (422).
+    #[error("the cursor is not one that an earlier page ended with: give its `end_cursor`")]
+    BadCursor,
+    /// The catalogue failed (500).
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// The attachments' room failed (500).
+    #[error(transparent)]
+    Attachments(#[from] AttachmentError),
+}
+
+impl From<sqlx::Error> for SessionError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Db(error.into())
+    }
+}
+
+impl Sessions {
+    /// The room over an opened catalogue.
+    pub fn new(db: Db, attachments: Arc<Attachments>, settings: Settings) -> Self {
+        Self {
+            db,
+            attachments,
+            settings,
+            wake: Notify::new(),
+            released: Notify::new(),
+            running: Mutex::default(),
+        }
+    }
+
+    /// How the room was set up.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The attachments that its sessions hand over.
+    pub fn attachments_room(&self) -> &Arc<Attachments> {
+        &self.attachments
+    }
+
+    /// The address of a session's page: `{public_url}/sessions/{id}`.
+    pub fn session_url(&self, id: &SessionId) -> String {
+        format!("{}/sessions/{id}", self.settings.public_url.trim_end_matches('/'))
+    }
+}

@@ -1,0 +1,371 @@
+//! What an agent left in `ws/output/`.
+//!
+//! The folder is walked while no turn runs. Every file is reached by descriptor, is a regular file with one link and
+//! is hashed as it is read, so a link, a FIFO or a device never leads out of the folder or blocks. What was left out
+//! is named with the reason. Nothing is changed, and the files are not copied: the caller reads them again from the
+//! open descriptor and compares the digest.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags};
+use sha2::{Digest, Sha256};
+
+use super::beneath;
+use super::workspace::{Workspace, hex};
+
+/// How much one collection takes.
+#[derive(Debug, Clone)]
+pub struct OutputLimits {
+    /// New files in one collection.
+    pub files: usize,
+    /// Bytes in one file.
+    pub file_bytes: u64,
+    /// Bytes in all new files of one collection.
+    pub total_bytes: u64,
+    /// Folders inside one another below `output/`.
+    pub depth: usize,
+    /// Names that are looked at, new or known, folders among them.
+    pub entries: usize,
+}
+
+impl Default for OutputLimits {
+    fn default() -> Self {
+        Self { files: 100, file_bytes: 512 << 20, total_bytes: 2 << 30, depth: 16, entries: 10_000 }
+    }
+}
+
+/// A new file in `output/`.
+#[derive(Debug)]
+pub struct Output {
+    /// Path below `output/`, with `/` between components.
+    pub path: String,
+    /// SHA-256 of what was read, as lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// The file, open for reading at its start.
+    pub file: File,
+}
+
+/// What was found in `output/`.
+#[derive(Debug, Default)]
+pub struct Outputs {
+    /// New files, sorted by path.
+    pub files: Vec<Output>,
+    /// What was not taken, sorted by path, at most as many as there may be entries.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Something in `output/` that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Path below the working folder, such as `output/pipe`; bytes that are not UTF-8 are replaced.
+    pub path: String,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why something in `output/` was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Why {
+    /// `output` was replaced.
+    #[error("it is not a folder")]
+    NotAFolder,
+    /// A symbolic link.
+    #[error("it is a symbolic link")]
+    Symlink,
+    /// A FIFO, a socket or a device.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// More than one name leads to the file.
+    #[error("it is a hard link")]
+    HardLink,
+    /// The name cannot be written in a message.
+    #[error("its name is not UTF-8")]
+    Name,
+    /// One file over the limit.
+    #[error("it has {size} bytes, and a file may have {limit}")]
+    TooLarge {
+        /// Bytes of the file.
+        size: u64,
+        /// Bytes that are allowed.
+        limit: u64,
+    },
+    /// All new files together over the limit.
+    #[error("the new files of one turn may have {limit} bytes together")]
+    TooMuch {
+        /// Bytes that are allowed.
+        limit: u64,
+    },
+    /// Too many new files.
+    #[error("one turn may leave {limit} new files")]
+    TooManyFiles {
+        /// Files that are allowed.
+        limit: usize,
+    },
+    /// Too many names.
+    #[error("only the first {limit} names below the output folder are looked at")]
+    TooManyNames {
+        /// Names that are looked at.
+        limit: usize,
+    },
+    /// Folders too deep.
+    #[error("it lies more than {limit} folders deep")]
+    TooDeep {
+        /// Folders that are allowed.
+        limit: usize,
+    },
+    /// A process still writes to it.
+    #[error("it changed while it was read")]
+    Changed,
+    /// The kernel refused.
+    #[error("it could not be read: {0}")]
+    Unreadable(String),
+}
+
+/// Walks `ws/output/` and hashes every file in it. Files whose (path, SHA-256) is in `known` are passed over and count
+/// towards no limit but that of names. Reads every byte: run it where blocking is allowed.
+///
+/// # Errors
+/// The session's folder itself cannot be read. What an agent can cause is in [`Outputs::left_out`] instead.
+pub fn collect(
+    workspace: &Workspace,
+    limits: &OutputLimits,
+    known: &HashSet<(String, String)>,
+) -> io::Result<Outputs> {
+    let ws = beneath::open_folder(workspace.root(), Path::new("ws"))?;
+    let mut outputs = Outputs::default();
+    match beneath::look(&ws, "output")?.map(|stat| beneath::kind(&stat)) {
+        None => return Ok(outputs),
+        Some(FileType::Directory) => {}
+        Some(_) => {
+            outputs.leave_out("", Why::NotAFolder);
+            return Ok(outputs);
+        }
+    }
+    let folder = match beneath::open_folder(&ws, Path::new("output")) {
+        Ok(folder) => folder,
+        Err(error) => {
+            outputs.leave_out("", Why::Unreadable(error.to_string()));
+            return Ok(outputs);
+        }
+    };
+    let mut found = Vec::new();
+    let mut entries_left = limits.entries;
+    walk(&folder, "", 0, limits, &mut entries_left, &mut found, &mut outputs);
+    found.sort_unstable();
+    let mut total = 0_u64;
+    for path in found {
+        if outputs.files.len() == limits.files {
+            outputs.leave_out(&path, Why::TooManyFiles { limit: limits.files });
+            continue;
+        }
+        match take(&folder, &path, limits, limits.total_bytes - total) {
+            Ok(output) if known.contains(&(output.path.clone(), output.sha256.clone())) => {}
+            Ok(output) => {
+                total += output.size;
+                outputs.files.push(output);
+            }
+            Err(why) => outputs.leave_out(&path, why),
+        }
+    }
+    outputs.left_out.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(outputs)
+}
+
+impl Outputs {
+    fn leave_out(&mut self, path: &str, why: Why) {
+        let path = if path.is_empty() { "output".to_owned() } else { format!("output/{path}") };
+        self.left_out.push(LeftOut { path, why });
+    }
+}
+
+/// Gathers the paths of everything that may be a file; folders that are too deep and names that are too many are left
+/// out here.
+fn walk(
+    folder: &OwnedFd,
+    prefix: &str,
+    depth: usize,
+    limits: &OutputLimits,
+    entries_left: &mut usize,
+    found: &mut Vec<String>,
+    outputs: &mut Outputs,
+) {
+    let mut names = match beneath::names(folder, *entries_left + 1) {
+        Ok(names) => names,
+        Err(error) => return outputs.leave_out(prefix, Why::Unreadable(error.to_string())),
+    };
+    names.sort_unstable();
+    for name in names {
+        let Ok(text) = name.to_str() else {
+            outputs.leave_out(&join(prefix, &name.to_string_lossy()), Why::Name);
+            continue;
+        };
+        let path = join(prefix, text);
+        let Some(left) = entries_left.checked_sub(1) else {
+            return outputs.leave_out(prefix, Why::TooManyNames { limit: limits.entries });
+        };
+        *entries_left = left;
+        match beneath::look(folder, &*name).map(|stat| stat.map(|stat| beneath::kind(&stat))) {
+            Ok(None) => {}
+            Ok(Some(FileType::Directory)) if depth == limits.depth => {
+                outputs.leave_out(&path, Why::TooDeep { limit: limits.depth });
+            }
+            Ok(Some(FileType::Directory)) => match beneath::open_folder(folder, Path::new(text)) {
+                Ok(inner) => walk(&inner, &path, depth + 1, limits, entries_left, found, outputs),
+                Err(error) => outputs.leave_out(&path, Why::Unreadable(error.to_string())),
+            },
+            Ok(Some(FileType::RegularFile)) => found.push(path),
+            Ok(Some(FileType::Symlink)) => outputs.leave_out(&path, Why::Symlink),
+            Ok(Some(_)) => outputs.leave_out(&path, Why::NotAFile),
+            Err(error) => outputs.leave_out(&path, Why::Unreadable(error.to_string())),
+        }
+    }
+}
+
+/// Opens and hashes one file. What it is decides the descriptor, not the look that was taken before.
+fn take(folder: &OwnedFd, path: &str, limits: &OutputLimits, total_left: u64) -> Result<Output, Why> {
+    let unreadable = |error: io::Error| Why::Unreadable(error.to_string());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = beneath::open(folder, Path::new(path), flags, Mode::empty()).map_err(unreadable)?;
+    let before = rustix::fs::fstat(&fd).map_err(|errno| unreadable(errno.into()))?;
+    if beneath::kind(&before) != FileType::RegularFile {
+        return Err(Why::NotAFile);
+    }
+    if before.st_nlink != 1 {
+        return Err(Why::HardLink);
+    }
+    let size = u64::try_from(before.st_size).unwrap_or(u64::MAX);
+    if size > limits.file_bytes {
+        return Err(Why::TooLarge { size, limit: limits.file_bytes });
+    }
+    if size > total_left {
+        return Err(Why::TooMuch { limit: limits.total_bytes });
+    }
+    let mut file = File::from(fd);
+    let (mut hash, mut read, mut buffer) = (Sha256::new(), 0_u64, vec![0; 256 * 1024]);
+    while read <= size {
+        match file.read(&mut buffer).map_err(unreadable)? {
+            0 => break,
+            count => {
+                hash.update(&buffer[..count]);
+                read += count as u64;
+            }
+        }
+    }
+    let after = rustix::fs::fstat(&file).map_err(|errno| unreadable(errno.into()))?;
+    let times =
+        |stat: &rustix::fs::Stat| (stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec);
+    if read != size || after.st_size != before.st_size || times(&after) != times(&before) {
+        return Err(Why::Changed);
+    }
+    file.rewind().map_err(unreadable)?;
+    Ok(Output { path: path.to_owned(), sha256: hex(&hash.finalize()), size, file })
+}
+
+fn join(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    fn workspace() -> (tempfile::TempDir, Workspace, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = Workspace::open(&dir.path().join("s1")).unwrap();
+        let output = workspace.path().join("ws/output");
+        (dir, workspace, output)
+    }
+
+    fn none_known() -> HashSet<(String, String)> {
+        HashSet::new()
+    }
+
+    fn left_out(outputs: &Outputs) -> Vec<(&str, String)> {
+        outputs.left_out.iter().map(|left| (left.path.as_str(), left.why.to_string())).collect()
+    }
+
+    #[test]
+    fn new_files_come_sorted_and_known_ones_are_passed_over() {
+        let (_dir, workspace, output) = workspace();
+        fs::create_dir(output.join("a")).unwrap();
+        fs::write(output.join("b.txt"), "abc").unwrap();
+        fs::write(output.join("a/z.txt"), "").unwrap();
+        let outputs = collect(&workspace, &OutputLimits::default(), &none_known()).unwrap();
+        let paths: Vec<_> = outputs.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["a/z.txt", "b.txt"]);
+        assert_eq!(
+            outputs.files[1].sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        let mut text = String::new();
+        (&outputs.files[1].file).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "abc");
+        let known = outputs.files.iter().map(|file| (file.path.clone(), file.sha256.clone())).collect();
+        fs::write(output.join("a/z.txt"), "changed").unwrap();
+        let again = collect(&workspace, &OutputLimits::default(), &known).unwrap();
+        assert_eq!(again.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["a/z.txt"]);
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_left_out_and_named() {
+        let (dir, workspace, output) = workspace();
+        fs::write(dir.path().join("secret"), "secret").unwrap();
+        symlink(dir.path().join("secret"), output.join("link")).unwrap();
+        symlink(dir.path(), output.join("folder-link")).unwrap();
+        fs::hard_link(dir.path().join("secret"), output.join("hard")).unwrap();
+        let folder = beneath::open_root(&output).unwrap();
+        rustix::fs::mknodat(&folder, "pipe", FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        let outputs = collect(&workspace, &OutputLimits::default(), &none_known()).unwrap();
+        assert!(outputs.files.is_empty());
+        assert_eq!(
+            left_out(&outputs),
+            [
+                ("output/folder-link", "it is a symbolic link".to_owned()),
+                ("output/hard", "it is a hard link".to_owned()),
+                ("output/link", "it is a symbolic link".to_owned()),
+                ("output/pipe", "it is not a regular file".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_output_that_is_a_link_is_not_entered() {
+        let (dir, workspace, output) = workspace();
+        fs::remove_dir(&output).unwrap();
+        symlink(dir.path(), &output).unwrap();
+        let outputs = collect(&workspace, &OutputLimits::default(), &none_known()).unwrap();
+        assert!(outputs.files.is_empty());
+        assert_eq!(left_out(&outputs), [("output", "it is not a folder".to_owned())]);
+    }
+
+    #[test]
+    fn limits_leave_out_what_is_over_them() {
+        let (_dir, workspace, output) = workspace();
+        for name in ["a", "b", "c", "d"] {
+            fs::write(output.join(name), "12345").unwrap();
+        }
+        fs::write(output.join("big"), "0123456789").unwrap();
+        fs::create_dir_all(output.join("x/y/z")).unwrap();
+        let limits = OutputLimits { files: 2, file_bytes: 9, total_bytes: 11, depth: 2, entries: 100 };
+        let outputs = collect(&workspace, &limits, &none_known()).unwrap();
+        assert_eq!(outputs.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let left: Vec<_> = outputs.left_out.iter().map(|left| left.path.as_str()).collect();
+        assert_eq!(left, ["output/big", "output/c", "output/d", "output/x/y/z"]);
+        let limits = OutputLimits { files: 9, ..limits };
+        let outputs = collect(&workspace, &limits, &none_known()).unwrap();
+        assert!(outputs.left_out.iter().any(|left| left.why == Why::TooMuch { limit: 11 }));
+        assert!(outputs.left_out.iter().any(|left| left.why == Why::TooLarge { size: 10, limit: 9 }));
+        let limits = OutputLimits { entries: 3, ..OutputLimits::default() };
+        let outputs = collect(&workspace, &limits, &none_known()).unwrap();
+        assert_eq!(outputs.left_out.last().unwrap().why, Why::TooManyNames { limit: 3 });
+    }
+}

@@ -1,0 +1,236 @@
+//! The SQL by which workers take sessions, keep them, and let go of them.
+//!
+//! A claim raises the session's epoch and holds until its lease runs out. Every write of a worker
+//! comes after [`fence`] in the same transaction, so that a worker whose session was claimed by
+//! another, or ended, writes nothing. `fence` changes the row, which on any engine also keeps
+//! others from changing it until the transaction ends.
+
+use sqlx::Row as _;
+
+use super::{detail, org_id, session_id, status};
+use crate::clock::Moment;
+use crate::db::{Conn, DbError};
+use crate::id::{OrgId, SessionId};
+use crate::sessions::{Status, StatusDetail};
+
+/// A session that a worker has taken.
+#[derive(Debug, Clone)]
+pub(in crate::sessions) struct Claim {
+    pub id: SessionId,
+    pub org_id: OrgId,
+    pub agent: String,
+    /// What fences this worker's writes.
+    pub epoch: i64,
+    /// The last message that this claim is to handle.
+    pub inbox_seq: i64,
+    /// The last message that was handled.
+    pub done_seq: i64,
+    /// Turns begun for these messages and not ended.
+    pub attempts: i64,
+    /// Whether it was taken only to be ended.
+    pub stop_requested: bool,
+}
+
+/// What a fenced write finds.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::sessions) struct Held {
+    /// The newest message.
+    pub inbox_seq: i64,
+    /// Whether somebody asked for the session's end.
+    pub stop_requested: bool,
+    /// Where it stands.
+    pub status: Status,
+    /// More about that.
+    pub detail: Option<StatusDetail>,
+    /// Turns begun and not ended.
+    pub attempts: i64,
+}
+
+/// Where a worker leaves a session.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::sessions) struct Settled {
+    pub status: Status,
+    pub detail: Option<StatusDetail>,
+    pub done_seq: i64,
+    pub attempts: i64,
+    pub not_before: Moment,
+}
+
+const NEXT: &str = "SELECT id, org_id, agent, status, status_detail, epoch, inbox_seq, done_seq, attempts, \
+    stop_requested_at FROM sessions WHERE ended_at IS NULL AND not_before <= $1 \
+    AND (lease_until IS NULL OR lease_until <= $1) \
+    AND (stop_requested_at IS NOT NULL \
+    OR (inbox_seq > done_seq AND status IN ('new', 'claimed', 'running', 'resuming'))) \
+    AND (SELECT COUNT(*) FROM sessions r WHERE r.org_id = sessions.org_id AND r.lease_until > $1) < $2 \
+    ORDER BY not_before, id LIMIT 1";
+const TAKE: &str = "UPDATE sessions SET epoch = $1, worker_id = $2, lease_until = $3, \
+    status = $4, status_detail = $5, \
+    status_at = CASE WHEN status = $4 THEN status_at ELSE $6 END, \
+    updated_at = CASE WHEN status = $4 THEN updated_at ELSE $6 END WHERE id = $7 AND epoch = $8";
+const FENCE: &str = "UPDATE sessions SET lease_until = $1 \
+    WHERE id = $2 AND epoch = $3 AND ended_at IS NULL AND worker_id IS NOT NULL";
+const HELD: &str = "SELECT inbox_seq, stop_requested_at, status, status_detail, attempts \
+    FROM sessions WHERE id = $1";
+const BEGIN: &str = "UPDATE sessions SET status = 'running', status_detail = 'working', status_at = $1, \
+    updated_at = $1, attempts = attempts + 1, workspace_removed_at = NULL WHERE id = $2";
+const SETTLE: &str = "UPDATE sessions SET status = $1, status_detail = $2, status_at = $3, updated_at = $3, \
+    done_seq = $4, attempts = $5, not_before = $6, ended_at = $7, worker_id = NULL, lease_until = NULL \
+    WHERE id = $8";
+const REQUEST_STOP: &str =
+    "UPDATE sessions SET stop_requested_at = COALESCE(stop_requested_at, $1), not_before = $1 WHERE id = $2";
+const END_UNCLAIMED: &str = "UPDATE sessions SET status = 'exit', status_detail = 'user_request', \
+    status_at = $1, updated_at = $1, ended_at = $1, epoch = epoch + 1, worker_id = NULL, lease_until = NULL \
+    WHERE id = $2 AND ended_at IS NULL AND attempts = 0 AND (lease_until IS NULL OR lease_until <= $1)";
+const SUSPEND_IDLE: &str = "UPDATE sessions SET status = 'suspended', status_detail = 'inactivity', \
+    status_at = $1, updated_at = $1 WHERE status = 'running' AND status_detail = 'waiting_for_user' \
+    AND status_at <= $2 AND inbox_seq = done_seq AND lease_until IS NULL AND stop_requested_at IS NULL";
+const FORGET_LEASES: &str = "UPDATE sessions SET worker_id = NULL, lease_until = NULL, epoch = epoch + 1 \
+    WHERE worker_id IS NOT NULL";
+const ABANDONED: &str = "SELECT id FROM sessions WHERE ended_at <= $1 AND workspace_removed_at IS NULL \
+    ORDER BY ended_at LIMIT 100";
+const FORGET_WORKSPACE: &str = "UPDATE sessions SET workspace_removed_at = $1 WHERE id = $2";
+
+/// Takes the session that has waited longest, if one waits whose organisation may run one more.
+pub(in crate::sessions) async fn claim(
+    conn: &mut Conn,
+    worker: &str,
+    running_per_org: usize,
+    now: Moment,
+    lease_until: Moment,
+) -> Result<Option<Claim>, DbError> {
+    let running_per_org = i64::try_from(running_per_org).unwrap_or(i64::MAX);
+    let row = sqlx::query(NEXT).bind(now.0).bind(running_per_org).fetch_optional(&mut *conn).await?;
+    let Some(row) = row else { return Ok(None) };
+    let before: i64 = row.try_get("epoch")?;
+    let claim = Claim {
+        id: session_id(&row, "id")?,
+        org_id: org_id(&row)?,
+        agent: row.try_get("agent")?,
+        epoch: before + 1,
+        inbox_seq: row.try_get("inbox_seq")?,
+        done_seq: row.try_get("done_seq")?,
+        attempts: row.try_get("attempts")?,
+        stop_requested: row.try_get::<Option<i64>, _>("stop_requested_at")?.is_some(),
+    };
+    let (status, detail) = match (status(&row)?, detail(&row)?) {
+        (Status::New, _) => (Status::Claimed, None),
+        unchanged => unchanged,
+    };
+    let taken = sqlx::query(TAKE)
+        .bind(claim.epoch)
+        .bind(worker)
+        .bind(lease_until.0)
+        .bind(status.name())
+        .bind(detail.map(StatusDetail::name))
+        .bind(now.0)
+        .bind(claim.id.as_str())
+        .bind(before)
+        .execute(conn)
+        .await?;
+    Ok((taken.rows_affected() == 1).then_some(claim))
+}
+
+/// Renews a claim's lease and says what is new about its session; `None` where the claim is lost.
+pub(in crate::sessions) async fn fence(
+    conn: &mut Conn,
+    claim: &Claim,
+    lease_until: Moment,
+) -> Result<Option<Held>, DbError> {
+    let id = claim.id.as_str();
+    let held = sqlx::query(FENCE).bind(lease_until.0).bind(id).bind(claim.epoch).execute(&mut *conn).await?;
+    if held.rows_affected() != 1 {
+        return Ok(None);
+    }
+    let row = sqlx::query(HELD).bind(id).fetch_one(conn).await?;
+    Ok(Some(Held {
+        inbox_seq: row.try_get("inbox_seq")?,
+        stop_requested: row.try_get::<Option<i64>, _>("stop_requested_at")?.is_some(),
+        status: status(&row)?,
+        detail: detail(&row)?,
+        attempts: row.try_get("attempts")?,
+    }))
+}
+
+/// The agent is about to start. After [`fence`].
+pub(in crate::sessions) async fn begin_turn(
+    conn: &mut Conn,
+    id: &SessionId,
+    now: Moment,
+) -> Result<(), DbError> {
+    sqlx::query(BEGIN).bind(now.0).bind(id.as_str()).execute(conn).await?;
+    Ok(())
+}
+
+/// Leaves a session and lets go of it. After [`fence`].
+pub(in crate::sessions) async fn settle(
+    conn: &mut Conn,
+    id: &SessionId,
+    to: &Settled,
+    now: Moment,
+) -> Result<(), DbError> {
+    sqlx::query(SETTLE)
+        .bind(to.status.name())
+        .bind(to.detail.map(StatusDetail::name))
+        .bind(now.0)
+        .bind(to.done_seq)
+        .bind(to.attempts)
+        .bind(to.not_before.0)
+        .bind(to.status.is_over().then_some(now.0))
+        .bind(id.as_str())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Notes that somebody wants the session to end.
+pub(in crate::sessions) async fn request_stop(
+    conn: &mut Conn,
+    id: &SessionId,
+    now: Moment,
+) -> Result<(), DbError> {
+    sqlx::query(REQUEST_STOP).bind(now.0).bind(id.as_str()).execute(conn).await?;
+    Ok(())
+}
+
+/// Ends a session that no worker holds and of which no turn was cut short; whether it was one.
+pub(in crate::sessions) async fn end_unclaimed(
+    conn: &mut Conn,
+    id: &SessionId,
+    now: Moment,
+) -> Result<bool, DbError> {
+    let ended = sqlx::query(END_UNCLAIMED).bind(now.0).bind(id.as_str()).execute(conn).await?;
+    Ok(ended.rows_affected() == 1)
+}
+
+/// Suspends the sessions that have waited for a message since `idle_since` or longer.
+pub(in crate::sessions) async fn suspend_idle(
+    conn: &mut Conn,
+    idle_since: Moment,
+    now: Moment,
+) -> Result<u64, DbError> {
+    Ok(sqlx::query(SUSPEND_IDLE).bind(now.0).bind(idle_since.0).execute(conn).await?.rows_affected())
+}
+
+/// Takes every session from its worker: for the start of the only worker there is.
+pub(in crate::sessions) async fn forget_leases(conn: &mut Conn) -> Result<u64, DbError> {
+    Ok(sqlx::query(FORGET_LEASES).execute(conn).await?.rows_affected())
+}
+
+/// Sessions that are over since `before` or longer and whose workspace may still be there.
+pub(in crate::sessions) async fn abandoned_workspaces(
+    conn: &mut Conn,
+    before: Moment,
+) -> Result<Vec<SessionId>, DbError> {
+    let rows = sqlx::query(ABANDONED).bind(before.0).fetch_all(conn).await?;
+    rows.iter().map(|row| session_id(row, "id")).collect()
+}
+
+/// Notes that a session's workspace was removed.
+pub(in crate::sessions) async fn forget_workspace(
+    conn: &mut Conn,
+    id: &SessionId,
+    now: Moment,
+) -> Result<(), DbError> {
+    sqlx::query(FORGET_WORKSPACE).bind(now.0).bind(id.as_str()).execute(conn).await?;
+    Ok(())
+}

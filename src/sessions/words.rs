@@ -1,0 +1,161 @@
+//! What the service itself says in a session.
+//!
+//! These are messages of source `devin` and kind notice: people and pollers read them, agents do
+//! not. They name files, profiles and exit codes, never paths of the machine or secrets.
+
+use std::error::Error;
+
+use super::MAX_ATTEMPTS;
+use super::command::{HowEnded, TurnEnd};
+use super::sandbox::Isolation;
+use super::store::NewMessage;
+use crate::attachments::Source;
+use crate::attachments::reference::{Notice, line_for};
+
+/// A message of the service.
+pub(super) fn notice(text: &str) -> NewMessage<'_> {
+    NewMessage { is_notice: true, ..said(text) }
+}
+
+/// A message of the agent.
+pub(super) fn said(text: &str) -> NewMessage<'_> {
+    NewMessage { source: Source::Devin, is_notice: false, seq: None, text, user_id: None, username: None }
+}
+
+/// What nearly was a reference, line by line.
+pub(super) fn near_misses(notices: &[Notice]) -> String {
+    let lines = notices.iter().map(|notice| {
+        let Notice { line, column, reason, corrected } = notice;
+        match corrected {
+            Some(corrected) => {
+                let corrected = corrected.replace('\n', "\n  ");
+                format!("- line {line}, column {column}: {reason}. Write:\n  {corrected}")
+            }
+            None => format!("- line {line}, column {column}: {reason}"),
+        }
+    });
+    let mut text =
+        "Some lines look like references to attachments but are not in the documented form:".to_owned();
+    lines.for_each(|line| text.push_str(&format!("\n{line}")));
+    text
+}
+
+/// What is to be said of the isolation in each session, if anything.
+pub(super) fn isolation(isolation: Isolation) -> Option<&'static str> {
+    (isolation == Isolation::None).then_some(
+        "This session's agent runs without isolation: it can read and change whatever the service can, the \
+         delivered files among it.",
+    )
+}
+
+/// A turn that the death of the service cut short runs again.
+pub(super) fn interrupted(attempts: i64) -> String {
+    format!(
+        "The service stopped while the agent was at work. The turn runs again (attempt {} of {MAX_ATTEMPTS}).",
+        attempts + 1
+    )
+}
+
+/// A turn that the service's orderly stop cut short.
+pub(super) const STOPPING: &str =
+    "The service is being stopped, and the agent with it. The turn runs again when the service is back.";
+
+/// A turn that was cut short too often.
+pub(super) fn given_up(attempts: i64) -> String {
+    format!(
+        "The service stopped {attempts} times while the agent was at work on this, so it is not run again. Send \
+         another message to go on."
+    )
+}
+
+/// The configuration no longer has the session's profile.
+pub(super) fn no_profile(name: &str) -> String {
+    format!("The agent cannot be started: the configuration has no profile `{name}` any more.")
+}
+
+/// Files that could not be delivered, with the reasons.
+pub(super) fn undelivered(failures: &[(String, String)]) -> String {
+    let mut text = "The agent was not started, because not all of its files could be delivered:".to_owned();
+    for (name, reason) in failures {
+        text.push_str(&format!("\n- {name}: {reason}"));
+    }
+    text.push_str("\nSend another message to have it tried again.");
+    text
+}
+
+/// How a turn failed; `None` for one that did not.
+pub(super) fn failure(profile: &str, end: &TurnEnd, turn_seconds: u64) -> Option<String> {
+    let what = match &end.how {
+        HowEnded::Exited(0) | HowEnded::Cancelled => return None,
+        HowEnded::Exited(code) => format!("The agent `{profile}` ended with exit code {code}."),
+        HowEnded::Signalled(signal) => format!("The agent `{profile}` was killed by signal {signal}."),
+        HowEnded::TimedOut => {
+            format!("The agent `{profile}` was stopped: a turn may take {turn_seconds} seconds.")
+        }
+        HowEnded::FailedToStart(why) => format!("The agent `{profile}` could not be started: {why}."),
+    };
+    if end.stderr_tail.is_empty() {
+        return Some(what);
+    }
+    Some(format!("{what} The last lines that it wrote to standard error:\n\n{}", end.stderr_tail.join("\n")))
+}
+
+/// What came back, as lines that name the attachments, and what did not, with the reasons.
+pub(super) fn handed_back(urls: &[String], left_out: &[(String, String)]) -> Option<String> {
+    let mut lines: Vec<String> = urls.iter().map(|url| line_for(url)).collect();
+    if !left_out.is_empty() {
+        lines.push("Not taken over from the output folder:".to_owned());
+        lines.extend(left_out.iter().map(|(path, why)| format!("- {path}: {why}")));
+    }
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// An agent that said nothing and handed nothing back.
+pub(super) const SILENT: &str = "The agent ended without an answer and without files.";
+
+/// An error and its causes in one line.
+pub(super) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(how: HowEnded) -> TurnEnd {
+        TurnEnd { how, stdout: String::new(), truncated: false, stderr_tail: vec!["a".into(), "b".into()] }
+    }
+
+    #[test]
+    fn a_failure_shows_the_exit_code_and_the_last_lines() {
+        let text = failure("codex", &ended(HowEnded::Exited(3)), 60).unwrap();
+        assert!(text.contains("`codex` ended with exit code 3") && text.ends_with("\n\na\nb"), "{text}");
+        assert_eq!(failure("codex", &ended(HowEnded::Exited(0)), 60), None);
+    }
+
+    #[test]
+    fn near_misses_name_line_column_reason_and_correction() {
+        let notice = Notice {
+            line: 3,
+            column: 12,
+            reason: "there is a blank after the colon".to_owned(),
+            corrected: Some("ATTACHMENT:\"u\"".to_owned()),
+        };
+        let text = near_misses(&[notice]);
+        assert!(text.ends_with(
+            "\n- line 3, column 12: there is a blank after the colon. Write:\n  ATTACHMENT:\"u\""
+        ));
+    }
+
+    #[test]
+    fn what_came_back_is_named_by_lines() {
+        assert_eq!(handed_back(&[], &[]), None);
+        assert_eq!(handed_back(&["u".to_owned()], &[]).as_deref(), Some("ATTACHMENT:\"u\""));
+    }
+}

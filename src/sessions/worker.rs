@@ -1,0 +1,229 @@
+//! The worker: takes sessions that wait, as many as it has slots, and keeps its claims on them.
+//!
+//! The table of sessions is the queue. A notification wakes the worker at once; a look every two
+//! seconds is what is relied on. A claim holds for a lease that is renewed while the work goes on;
+//! where it cannot be renewed the agent is stopped before the lease has run out, and the epoch
+//! keeps whatever comes later from being written.
+//!
+//! One worker at a time: the data folder's lock sees to that, and it is why all claims found at the
+//! start are taken to be those of a worker that is dead.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::store::{self, Claim};
+use super::turn::{After, Report, WorkError};
+use super::workspace::remove_workspace;
+use super::{Sessions, words};
+use crate::clock;
+use crate::db::DbError;
+use crate::id::SessionId;
+
+/// How often the queue is looked at.
+const POLL: Duration = Duration::from_secs(2);
+/// How often sessions are suspended that wait, and workspaces removed that nobody needs.
+const SWEEP: Duration = Duration::from_secs(15);
+/// How long agents may take to be stopped and their sessions to be released at the end.
+const RELEASE_WITHIN: Duration = Duration::from_secs(45);
+
+impl Sessions {
+    /// Works until `shutdown`, then lets running turns go on for the drain time of the settings,
+    /// stops the rest and releases their sessions, so that they run again at the next start.
+    pub async fn run_worker(self: Arc<Self>, shutdown: CancellationToken) {
+        self.recover().await;
+        let worker = Uuid::new_v4().to_string();
+        let sweeping = tokio::spawn(Arc::clone(&self).sweep_until(shutdown.clone()));
+        let mut slots = JoinSet::new();
+        while !shutdown.is_cancelled() {
+            while slots.len() < self.settings.slots.max(1) {
+                match self.claim_next(&worker).await {
+                    Ok(Some(claim)) => drop(slots.spawn(Arc::clone(&self).hold(claim))),
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::error!(error = words::with_causes(&error), "the queue cannot be read");
+                        break;
+                    }
+                }
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+                Some(ended) = slots.join_next() => note_panic(ended),
+            }
+        }
+        self.drain(slots).await;
+        note_panic(sweeping.await);
+    }
+
+    /// Stops the turn of a session, if this process runs one.
+    pub(super) fn stop_turn(&self, id: &SessionId) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cancel) = running.get(id) {
+            cancel.cancel();
+        }
+    }
+
+    /// Makes the folder of the workspaces and takes all sessions from the worker that was here
+    /// before.
+    async fn recover(&self) {
+        let folder =
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.settings.sessions_dir);
+        if let Err(error) = folder {
+            tracing::error!(%error, "the folder of the workspaces cannot be made");
+        }
+        let recovered = async {
+            let mut tx = self.db.write().await?;
+            let many = store::forget_leases(&mut tx).await?;
+            tx.commit().await?;
+            Ok::<u64, DbError>(many)
+        };
+        match recovered.await {
+            Ok(0) => {}
+            Ok(many) => {
+                tracing::info!(sessions = many, "sessions that were being worked on are taken up again")
+            }
+            // Their leases run out by themselves.
+            Err(error) => {
+                tracing::error!(error = words::with_causes(&error), "claims could not be recovered")
+            }
+        }
+    }
+
+    async fn claim_next(&self, worker: &str) -> Result<Option<Claim>, DbError> {
+        let now = clock::now();
+        let until = now.plus(self.settings.lease);
+        let mut tx = self.db.write().await?;
+        let claim = store::claim(&mut tx, worker, self.settings.running_per_org, now, until).await?;
+        tx.commit().await?;
+        Ok(claim)
+    }
+
+    /// Works on one session while keeping the claim on it.
+    async fn hold(self: Arc<Self>, claim: Claim) {
+        let cancel = CancellationToken::new();
+        let entry = (claim.id.clone(), cancel.clone());
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).extend([entry]);
+        let worked = tokio::select! {
+            worked = self.work(&claim, &cancel) => worked,
+            never = self.keep(&claim, &cancel) => match never {},
+        };
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&claim.id);
+        match worked {
+            Ok(()) => {}
+            Err(WorkError::Lost) => {
+                tracing::warn!(session.id = %claim.id, "a claim was lost; nothing was written")
+            }
+            Err(error) => {
+                let error = words::with_causes(&error);
+                tracing::error!(session.id = %claim.id, error, "a session could not be worked on; it rests");
+                if let Err(error) = self.leave(&claim, After::Rest, Report::default()).await {
+                    let error = words::with_causes(&error);
+                    tracing::error!(session.id = %claim.id, error, "its lease has to run out by itself");
+                }
+            }
+        }
+        self.released.notify_waiters();
+        self.wake.notify_one();
+    }
+
+    /// Renews a claim for as long as it is polled; stops the turn where the claim is lost, could not
+    /// be renewed for the length of a lease, or the session is to be ended.
+    async fn keep(&self, claim: &Claim, cancel: &CancellationToken) -> std::convert::Infallible {
+        let lease = self.settings.lease;
+        let mut renewed = Instant::now();
+        let mut ticks = tokio::time::interval_at(renewed + lease / 3, lease / 3);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let asked = Instant::now();
+            let renewal = async {
+                let (tx, held) = self.fenced(claim).await?;
+                tx.commit().await?;
+                Ok::<bool, WorkError>(held.stop_requested)
+            };
+            // A third of the lease is left for the agent to be stopped in.
+            let outcome = tokio::time::timeout(lease / 3, renewal).await;
+            match outcome {
+                Ok(Ok(false)) => renewed = asked,
+                Ok(Ok(true) | Err(WorkError::Lost)) => cancel.cancel(),
+                Ok(Err(_)) | Err(_) if renewed.elapsed() >= lease * 2 / 3 => cancel.cancel(),
+                Ok(Err(_)) | Err(_) => tracing::warn!(session.id = %claim.id, "a claim could not be renewed"),
+            }
+        }
+    }
+
+    async fn drain(&self, mut slots: JoinSet<()>) {
+        let all = async |slots: &mut JoinSet<()>| {
+            while let Some(ended) = slots.join_next().await {
+                note_panic(ended);
+            }
+        };
+        if tokio::time::timeout(self.settings.drain, all(&mut slots)).await.is_ok() {
+            return;
+        }
+        tracing::info!(sessions = slots.len(), "turns are stopped; they run again at the next start");
+        for cancel in self.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            cancel.cancel();
+        }
+        if tokio::time::timeout(RELEASE_WITHIN, all(&mut slots)).await.is_err() {
+            tracing::error!(sessions = slots.len(), "sessions could not be released in time");
+        }
+    }
+
+    async fn sweep_until(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(SWEEP.min(self.settings.idle_limit.max(POLL)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            if let Err(error) = self.sweep().await {
+                tracing::error!(
+                    error = words::with_causes(&error),
+                    "idle sessions could not be looked after"
+                );
+            }
+        }
+    }
+
+    /// Suspends sessions that have waited for longer than the idle limit; removes the workspaces of
+    /// those that were over long enough ago.
+    async fn sweep(&self) -> Result<(), DbError> {
+        let now = clock::now();
+        let mut tx = self.db.write().await?;
+        store::suspend_idle(&mut tx, now.minus(self.settings.idle_limit), now).await?;
+        tx.commit().await?;
+        let before = now.minus(self.settings.workspace_keep);
+        let abandoned = store::abandoned_workspaces(&mut *self.db.read().await?, before).await?;
+        for id in abandoned {
+            let path = self.workspace_path(&id);
+            match tokio::task::spawn_blocking(move || remove_workspace(&path)).await {
+                Ok(Ok(())) => {
+                    let mut tx = self.db.write().await?;
+                    store::forget_workspace(&mut tx, &id, clock::now()).await?;
+                    tx.commit().await?;
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(session.id = %id, %error, "a workspace could not be removed")
+                }
+                Err(panic) => note_panic(Err(panic)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a task that panicked held is found again once its lease has run out.
+fn note_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a task of the worker ended early");
+    }
+}

@@ -1,0 +1,225 @@
+//! The folder of one session, and the files that are handed over in it.
+//!
+//! ```text
+//! <session id>/              0700
+//!   attachments/  data.csv   0444, outside every tree that an agent may write to
+//!                 MANIFEST.json
+//!   ws/                      the agent's working folder
+//!   ws/attachments           the way to `../attachments`: a mount point or a link, as the isolation needs it
+//!   ws/output/               what the agent hands back
+//!   home/  tmp/              the agent's HOME and TMPDIR
+//!   log/                     the agent's standard error
+//! ```
+//!
+//! How a file comes into `attachments/` is in `delivery.rs`. The folder is a cache: nothing here is synced, and whoever
+//! opens it delivers again what is missing.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use serde::Serialize;
+
+use super::beneath;
+
+/// Name of the folder with delivered files, as the agent reaches it from its working folder.
+pub const ATTACHMENTS: &str = "attachments";
+/// Name of the list of all references; no delivered file takes it, in any letter case.
+pub const MANIFEST: &str = "MANIFEST.json";
+/// One line of `MANIFEST.json`: a reference of the prompt and what became of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ManifestEntry {
+    /// The URL of the reference, as written.
+    pub url: String,
+    /// The name that the file was uploaded under.
+    pub name: Option<String>,
+    /// Where it lies from the working folder.
+    pub path: Option<String>,
+    /// Size in bytes.
+    pub size: Option<u64>,
+    /// Media type.
+    #[serde(rename = "type")]
+    pub content_type: Option<String>,
+    /// SHA-256 as hexadecimal digits.
+    pub sha256: Option<String>,
+    /// Why it was not delivered.
+    pub error: Option<String>,
+}
+
+/// How `ws/attachments` leads to the delivered files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// An empty folder, over which the delivered files are mounted.
+    MountPoint,
+    /// A symbolic link to `../attachments`.
+    Link,
+}
+
+/// The folder of one session.
+#[derive(Debug)]
+pub struct Workspace {
+    path: PathBuf,
+    root: OwnedFd,
+    attachments: OwnedFd,
+}
+
+impl Workspace {
+    /// Opens the folder of a session and makes what is missing of it. Parts of deliveries that a crash cut short are
+    /// removed, so call this before anything is delivered, and once for each claim of a session.
+    ///
+    /// # Errors
+    /// The folder's parent is not there, or a folder cannot be made.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
+        match std::fs::DirBuilder::new().create(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let root = beneath::open_root(&path)?;
+        rustix::fs::fchmod(&root, Mode::from_raw_mode(0o700))?;
+        for name in ["home", "tmp", "log"] {
+            beneath::make_folder(&root, name, 0o700)?;
+        }
+        let ws = beneath::make_folder(&root, "ws", 0o755)?;
+        match rustix::fs::mkdirat(&ws, "output", Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let attachments = beneath::make_folder(&root, ATTACHMENTS, 0o755)?;
+        for name in beneath::names(&attachments, usize::MAX)? {
+            if name.to_bytes().starts_with(b".") && name.to_bytes().ends_with(b".part") {
+                beneath::remove(&attachments, &*name)?;
+            }
+        }
+        Ok(Self { path, root, attachments })
+    }
+
+    /// The session's folder, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `attachments/`, open.
+    pub(crate) fn attachments(&self) -> &OwnedFd {
+        &self.attachments
+    }
+
+    /// The session's folder, open.
+    pub(crate) fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// Writes `attachments/MANIFEST.json`: an object whose `files` are the references in order. A reader sees the old
+    /// list or the new one.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_manifest(&self, entries: &[ManifestEntry]) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(&serde_json::json!({ "files": entries }))?;
+        text.push(b'\n');
+        beneath::write_atomically(&self.attachments, MANIFEST, &text, 0o444)
+    }
+
+    /// Makes `ws/attachments` the way that the isolation needs. An agent can replace a link, so this is done before
+    /// every start; what stood in the way is removed.
+    pub(crate) fn lead_to_attachments(&self, way: Way) -> io::Result<()> {
+        let ws = self.ws()?;
+        if let Some(stat) = beneath::look(&ws, ATTACHMENTS)? {
+            let right = match way {
+                Way::MountPoint => beneath::kind(&stat) == FileType::Directory,
+                Way::Link => {
+                    beneath::kind(&stat) == FileType::Symlink
+                        && rustix::fs::readlinkat(&ws, ATTACHMENTS, Vec::new())?.as_c_str()
+                            == c"../attachments"
+                }
+            };
+            if right {
+                return Ok(());
+            }
+            beneath::remove(&ws, ATTACHMENTS)?;
+        }
+        match way {
+            Way::MountPoint => rustix::fs::mkdirat(&ws, ATTACHMENTS, Mode::from_raw_mode(0o755))?,
+            Way::Link => rustix::fs::symlinkat("../attachments", &ws, ATTACHMENTS)?,
+        }
+        Ok(())
+    }
+
+    /// Writes a file into the agent's working folder under a name that nothing has, for [`Self::take_back`].
+    pub(crate) fn lend(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        beneath::write_atomically(self.ws()?, name, bytes, 0o444)
+    }
+
+    /// Removes a file that was lent.
+    pub(crate) fn take_back(&self, name: &str) -> io::Result<()> {
+        beneath::remove(self.ws()?, name)
+    }
+
+    /// Opens a file of `log/` to append to it; a link or anything else but a file in its place is removed first.
+    pub(crate) fn open_log(&self, name: &str) -> io::Result<File> {
+        let log = self.log()?;
+        if beneath::look(&log, name)?.is_some_and(|stat| beneath::kind(&stat) != FileType::RegularFile) {
+            beneath::remove(&log, name)?;
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NONBLOCK;
+        Ok(File::from(beneath::open(&log, Path::new(name), flags, Mode::from_raw_mode(0o600))?))
+    }
+
+    /// Renames a file of `log/`.
+    pub(crate) fn rename_log(&self, from: &str, to: &str) -> io::Result<()> {
+        let log = self.log()?;
+        beneath::remove(&log, to)?;
+        Ok(rustix::fs::renameat(&log, from, &log, to)?)
+    }
+
+    /// Removes the session's folder with all that is in it, whatever permissions an agent left. Links are removed,
+    /// never followed. Call it when no process of the session is left.
+    ///
+    /// # Errors
+    /// Something could not be removed, for example because it is owned by another user.
+    pub fn remove(self) -> io::Result<()> {
+        remove_workspace(&self.path)
+    }
+
+    fn ws(&self) -> io::Result<OwnedFd> {
+        beneath::open_folder(&self.root, Path::new("ws"))
+    }
+
+    fn log(&self) -> io::Result<OwnedFd> {
+        beneath::open_folder(&self.root, Path::new("log"))
+    }
+}
+
+/// Removes the folder of a session that is not open, as [`Workspace::remove`] does. A folder that is not there is not
+/// an error.
+///
+/// # Errors
+/// Something could not be removed, or the path has no last component.
+pub fn remove_workspace(path: &Path) -> io::Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the path of a workspace must end in a name",
+        ));
+    };
+    match beneath::open_root(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        parent => beneath::remove(parent?, name),
+    }
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests;
