@@ -1,27 +1,25 @@
 //! Bytes on their way in: hashed, counted and limited while they are written.
 //!
-//! Hashing and writing happen off the asynchronous threads. While one job works, the bytes that
-//! arrive wait; the next job takes them all, so a fast sender is served in large pieces and a slow
-//! one costs little. At most [`WAITING_BYTES`] wait, besides those in the job.
+//! Hashing and writing happen side by side, off the asynchronous threads. While they work, the bytes
+//! that arrive wait; the next round takes them all, so a fast sender is served in large pieces and a
+//! slow one costs little. At most [`WAITING_BYTES`] wait, besides those in work.
 
 use std::io;
 use std::mem;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::direct::{self, Tail};
 use super::files::StagedFile;
 use super::{BlobError, Blobs, PACKED_LIMIT, Staged, StagedBytes};
 
 /// How many first bytes are kept to tell the kind of content from.
 pub const HEAD_BYTES: usize = 8 * 1024;
-/// How many bytes may wait for the running job.
-const WAITING_BYTES: usize = 512 * 1024;
-/// After how many bytes the disk is told to begin writing back.
-const FLUSH_BYTES: u64 = 32 * 1024 * 1024;
+/// How many bytes may wait for the running round.
+const WAITING_BYTES: usize = 1024 * 1024;
 /// After how many bytes the free space is looked at again.
 const SPACE_CHECK_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -42,18 +40,22 @@ enum Sink {
     File {
         waiting: Vec<Bytes>,
         waiting_bytes: usize,
-        job: JoinHandle<Result<Writer, BlobError>>,
+        work: Work,
     },
 }
 
-/// What a job works with.
+/// A round of work on the same pieces: the digest and the file grow side by side.
+#[derive(Debug)]
+struct Work {
+    hasher: JoinHandle<Sha256>,
+    writer: JoinHandle<Result<Writer, BlobError>>,
+}
+
+/// A file that grows.
 #[derive(Debug)]
 struct Writer {
-    staged: Arc<StagedFile>,
-    hasher: Sha256,
-    written: u64,
-    flushed: u64,
-    flush: Option<JoinHandle<io::Result<()>>>,
+    staged: StagedFile,
+    tail: Tail,
 }
 
 impl Intake {
@@ -80,20 +82,24 @@ impl Intake {
                 small.extend_from_slice(&bytes);
             }
             Sink::Memory(small) => {
-                let first = Bytes::from(mem::take(small));
+                let pieces = vec![Bytes::from(mem::take(small)), bytes];
                 let blobs = Arc::clone(&self.blobs);
-                let job = spawn_blocking(move || Writer::create(&blobs)?.write(&blobs, &[first, bytes]));
-                self.sink = Sink::File { waiting: Vec::new(), waiting_bytes: 0, job };
+                let work = Work::begin(
+                    Sha256::new(),
+                    move || Writer::create(&blobs),
+                    pieces,
+                    self.blobs.space.floor(),
+                );
+                self.sink = Sink::File { waiting: Vec::new(), waiting_bytes: 0, work };
             }
-            Sink::File { waiting, waiting_bytes, job } => {
+            Sink::File { waiting, waiting_bytes, work } => {
                 *waiting_bytes += bytes.len();
                 waiting.push(bytes);
-                if job.is_finished() || *waiting_bytes >= WAITING_BYTES {
-                    let writer = joined(job).await?;
+                if work.is_finished() || *waiting_bytes >= WAITING_BYTES {
+                    let (hasher, writer) = work.end().await?;
                     let pieces = mem::take(waiting);
                     *waiting_bytes = 0;
-                    let blobs = Arc::clone(&self.blobs);
-                    *job = spawn_blocking(move || writer.write(&blobs, &pieces));
+                    *work = Work::begin(hasher, move || Ok(writer), pieces, self.blobs.space.floor());
                 }
             }
         }
@@ -104,60 +110,60 @@ impl Intake {
     pub async fn finish(self) -> Result<Staged, BlobError> {
         let (sha256, bytes) = match self.sink {
             Sink::Memory(small) => (hex(Sha256::digest(&small).as_slice()), StagedBytes::InMemory(small)),
-            Sink::File { waiting, mut job, .. } => {
-                let writer = joined(&mut job).await?;
-                let blobs = Arc::clone(&self.blobs);
-                let done = spawn_blocking(move || writer.write(&blobs, &waiting)?.finish(&blobs));
-                let (sha256, file) = done.await.map_err(io::Error::other)??;
-                (sha256, StagedBytes::File(file))
+            Sink::File { waiting, mut work, .. } => {
+                let floor = self.blobs.space.floor();
+                let (hasher, writer) = work.end().await?;
+                let (hasher, writer) = Work::begin(hasher, move || Ok(writer), waiting, floor).end().await?;
+                let staged =
+                    spawn_blocking(move || writer.finish(floor)).await.map_err(io::Error::other)??;
+                (hex(hasher.finalize().as_slice()), StagedBytes::File(staged))
             }
         };
         Ok(Staged { size: self.size, sha256, head: self.head, bytes })
     }
 }
 
-async fn joined(job: &mut JoinHandle<Result<Writer, BlobError>>) -> Result<Writer, BlobError> {
-    job.await.map_err(io::Error::other)?
+impl Work {
+    fn begin(
+        mut hasher: Sha256,
+        writer: impl FnOnce() -> Result<Writer, BlobError> + Send + 'static,
+        pieces: Vec<Bytes>,
+        floor: u64,
+    ) -> Self {
+        let same = pieces.clone();
+        let hasher = spawn_blocking(move || {
+            same.iter().for_each(|piece| hasher.update(piece));
+            hasher
+        });
+        let writer = spawn_blocking(move || {
+            let mut writer = writer()?;
+            let appended = writer.tail.append(&writer.staged.file, &pieces);
+            appended.map_err(|e| BlobError::from_write(e, floor)).map(|()| writer)
+        });
+        Self { hasher, writer }
+    }
+
+    fn is_finished(&self) -> bool {
+        self.hasher.is_finished() && self.writer.is_finished()
+    }
+
+    async fn end(&mut self) -> Result<(Sha256, Writer), BlobError> {
+        let writer = (&mut self.writer).await.map_err(io::Error::other)??;
+        let hasher = (&mut self.hasher).await.map_err(io::Error::other)?;
+        Ok((hasher, writer))
+    }
 }
 
 impl Writer {
     fn create(blobs: &Blobs) -> Result<Self, BlobError> {
         let staged = blobs.files.stage().map_err(|e| BlobError::from_write(e, blobs.space.floor()))?;
-        Ok(Self { staged: Arc::new(staged), hasher: Sha256::new(), written: 0, flushed: 0, flush: None })
+        direct::prepare(&staged.file);
+        Ok(Self { staged, tail: Tail::default() })
     }
 
-    fn write(mut self, blobs: &Blobs, pieces: &[Bytes]) -> Result<Self, BlobError> {
-        for piece in pieces {
-            self.hasher.update(piece);
-            self.staged
-                .file
-                .write_all_at(piece, self.written)
-                .map_err(|e| BlobError::from_write(e, blobs.space.floor()))?;
-            self.written += piece.len() as u64;
-        }
-        if self.written - self.flushed >= FLUSH_BYTES
-            && self.flush.as_ref().is_none_or(JoinHandle::is_finished)
-        {
-            self.flushed = self.written;
-            let staged = Arc::clone(&self.staged);
-            // The sync whose result counts is the one before the rename; this one only makes sure
-            // that little is left for it to do.
-            self.flush = Some(spawn_blocking(move || staged.file.sync_data()));
-        }
-        Ok(self)
-    }
-
-    fn finish(self, blobs: &Blobs) -> Result<(String, StagedFile), BlobError> {
-        if let Some(flush) = self.flush {
-            let handle = tokio::runtime::Handle::current();
-            handle
-                .block_on(flush)
-                .map_err(io::Error::other)?
-                .map_err(|e| BlobError::from_write(e, blobs.space.floor()))?;
-        }
-        let file =
-            Arc::into_inner(self.staged).ok_or_else(|| io::Error::other("a flush outlived its intake"))?;
-        Ok((hex(self.hasher.finalize().as_slice()), file))
+    fn finish(self, floor: u64) -> Result<StagedFile, BlobError> {
+        self.tail.finish(&self.staged.file).map_err(|e| BlobError::from_write(e, floor))?;
+        Ok(self.staged)
     }
 }
 

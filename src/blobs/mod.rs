@@ -14,6 +14,7 @@
 //! Guarantees: when [`Blobs::publish`] has returned, the bytes survive a power cut; nothing is ever
 //! visible under a locator but whole blobs; memory does not grow with the size of a blob.
 
+mod direct;
 mod files;
 mod intake;
 mod pack;
