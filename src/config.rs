@@ -17,6 +17,7 @@ use crate::sessions::sandbox::{Isolation, Network};
 
 /// The configuration of one service.
 #[derive(Debug, Clone, confique::Config)]
+#[config(layer_attr(derive(Debug)))]
 pub struct Config {
     /// Address to listen on. Any address but a loopback one needs `public_url`.
     #[config(env = "SATCHEL_LISTEN", default = "127.0.0.1:8080")]

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{FromRef, Path, State};
+use axum::extract::{FromRef, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
 use super::{Attachment, AttachmentError, Attachments, ReceiveError};
@@ -17,8 +17,8 @@ use crate::http::answers::{
     V1Download, V1Gone, V1Refused, V1Upload, V3Download, V3Gone, V3Refused, V3Upload,
 };
 use crate::http::form::{Form, FormError, MAX_OTHER_BYTES};
+use crate::http::path::PathIds;
 use crate::http::problem::{ApiError, Loc};
-use crate::id::{AttachmentId, OrgId};
 use crate::identity::http::{Either, V1, V3};
 use crate::identity::{Grant, Identity, Permission, Request, Scope};
 
@@ -74,12 +74,12 @@ where
     let v3_file = get(download_v3).delete(delete_v3);
     Router::new()
         .route("/v1/attachments", post(upload_v1).options(limits))
-        .route("/v1/attachments/{id}/{name}", get(download_v1).delete(delete_v1))
+        .route("/v1/attachments/{attachment_id}/{name}", get(download_v1).delete(delete_v1))
         .route("/v3/organizations/{org_id}/attachments", v3.clone())
         .route("/v3beta1/organizations/{org_id}/attachments", v3)
-        .route("/v3/organizations/{org_id}/attachments/{id}/{name}", v3_file.clone())
-        .route("/v3beta1/organizations/{org_id}/attachments/{id}/{name}", v3_file)
-        .route("/attachments/{id}/{name}", get(download).delete(delete))
+        .route("/v3/organizations/{org_id}/attachments/{attachment_id}/{name}", v3_file.clone())
+        .route("/v3beta1/organizations/{org_id}/attachments/{attachment_id}/{name}", v3_file)
+        .route("/attachments/{attachment_id}/{name}", get(download).delete(delete))
 }
 
 /// Says how large a file may be, without a credential.
@@ -124,11 +124,11 @@ pub async fn upload_v1(
 pub async fn upload_v3(
     State(room): State<Arc<Attachments>>,
     V3(request): V3,
-    Path(org): Path<String>,
+    ids: PathIds,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<AttachmentResponse>, ApiError> {
-    let grant = allowed(&request, Permission::UseDevinSessions, &org)?;
+    let grant = ids.may(&request, Permission::UseDevinSessions)?;
     let attachment = upload(&room, &request, &grant, &headers, body).await?;
     Ok(Json(AttachmentResponse {
         attachment_id: attachment.id.to_string(),
@@ -159,46 +159,36 @@ async fn upload(
     Ok(room.receive_form(grant, form, length).await?)
 }
 
-/// The path of a download: the name is there for people, the id decides.
-#[derive(Debug, Deserialize)]
-pub struct FilePath {
-    org_id: Option<String>,
-    id: String,
-    #[allow(dead_code)]
-    name: String,
-}
-
 /// Download an attachment.
-#[utoipa::path(get, path = "/v1/attachments/{id}/{name}",
-    operation_id = "download_attachment_v1_attachments__id___name__get",
-    params(("id" = String, Path), ("name" = String, Path)),
+#[utoipa::path(get, path = "/v1/attachments/{attachment_id}/{name}",
+    operation_id = "download_attachment_v1_attachments__attachment_id___name__get",
+    params(("attachment_id" = String, Path), ("name" = String, Path)),
     responses((status = 200, description = "The bytes", body = Vec<u8>, content_type = "*/*"), V1Refused, V1Download))]
 pub async fn download_v1(
     State(room): State<Arc<Attachments>>,
     V1(request): V1,
-    Path(path): Path<FilePath>,
+    ids: PathIds,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let attachment = find(&room, &request.caller.scope(Permission::ViewOrgSessions), &path).await?;
+    let attachment = find(&room, &request.caller.scope(Permission::ViewOrgSessions), &ids).await?;
     room.deliver(&attachment, &method, &headers, request).await
 }
 
 /// Download an attachment.
-#[utoipa::path(get, path = "/v3/organizations/{org_id}/attachments/{id}/{name}", tag = "attachments",
-    operation_id = "handle_download_attachment_v3_organizations__org_id__attachments__id___name__get",
-    params(("org_id" = String, Path), ("id" = String, Path), ("name" = String, Path)),
+#[utoipa::path(get, path = "/v3/organizations/{org_id}/attachments/{attachment_id}/{name}", tag = "attachments",
+    operation_id = "handle_download_attachment_v3_organizations__org_id__attachments__attachment_id___name__get",
+    params(("org_id" = String, Path), ("attachment_id" = String, Path), ("name" = String, Path)),
     responses((status = 200, description = "The bytes", body = Vec<u8>, content_type = "*/*"), V3Refused, V3Download))]
 pub async fn download_v3(
     State(room): State<Arc<Attachments>>,
     V3(request): V3,
-    Path(path): Path<FilePath>,
+    ids: PathIds,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let org = path.org_id.as_deref().unwrap_or_default();
-    let grant = allowed(&request, Permission::ViewOrgSessions, org)?;
-    let attachment = find(&room, &Scope::Only(vec![grant.org().clone()]), &path).await?;
+    let grant = ids.may(&request, Permission::ViewOrgSessions)?;
+    let attachment = find(&room, &Scope::Only(vec![grant.org().clone()]), &ids).await?;
     room.deliver(&attachment, &method, &headers, request).await
 }
 
@@ -206,49 +196,48 @@ pub async fn download_v3(
 async fn download(
     State(room): State<Arc<Attachments>>,
     Either(request): Either,
-    Path(path): Path<FilePath>,
+    ids: PathIds,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let attachment = find(&room, &request.caller.scope(Permission::ViewOrgSessions), &path).await?;
+    let attachment = find(&room, &request.caller.scope(Permission::ViewOrgSessions), &ids).await?;
     room.deliver(&attachment, &method, &headers, request).await
 }
 
 /// Delete an attachment and free its bytes. Sessions that were handed the file keep their copy.
-#[utoipa::path(delete, path = "/v1/attachments/{id}/{name}",
-    operation_id = "delete_attachment_v1_attachments__id___name__delete",
-    params(("id" = String, Path), ("name" = String, Path)),
+#[utoipa::path(delete, path = "/v1/attachments/{attachment_id}/{name}",
+    operation_id = "delete_attachment_v1_attachments__attachment_id___name__delete",
+    params(("attachment_id" = String, Path), ("name" = String, Path)),
     responses((status = 200, description = "Successful Response", body = Deleted), V1Refused, V1Gone))]
 pub async fn delete_v1(
     state: State<Arc<Attachments>>,
     V1(request): V1,
-    path: Path<FilePath>,
+    ids: PathIds,
 ) -> Result<Json<Deleted>, ApiError> {
-    delete(state, Either(request), path).await
+    delete(state, Either(request), ids).await
 }
 
 /// Delete an attachment and free its bytes. Sessions that were handed the file keep their copy.
-#[utoipa::path(delete, path = "/v3/organizations/{org_id}/attachments/{id}/{name}", tag = "attachments",
-    operation_id = "handle_delete_attachment_v3_organizations__org_id__attachments__id___name__delete",
-    params(("org_id" = String, Path), ("id" = String, Path), ("name" = String, Path)),
+#[utoipa::path(delete, path = "/v3/organizations/{org_id}/attachments/{attachment_id}/{name}", tag = "attachments",
+    operation_id = "handle_delete_attachment_v3_organizations__org_id__attachments__attachment_id___name__delete",
+    params(("org_id" = String, Path), ("attachment_id" = String, Path), ("name" = String, Path)),
     responses((status = 200, description = "Successful Response", body = Deleted), V3Refused, V3Gone))]
 pub async fn delete_v3(
     State(room): State<Arc<Attachments>>,
     V3(request): V3,
-    Path(path): Path<FilePath>,
+    ids: PathIds,
 ) -> Result<Json<Deleted>, ApiError> {
-    let org = path.org_id.as_deref().unwrap_or_default();
-    let grant = allowed(&request, Permission::UseDevinSessions, org)?;
-    let attachment = find(&room, &Scope::Only(vec![grant.org().clone()]), &path).await?;
+    let grant = ids.may(&request, Permission::UseDevinSessions)?;
+    let attachment = find(&room, &Scope::Only(vec![grant.org().clone()]), &ids).await?;
     remove(&room, &grant, &attachment).await
 }
 
 async fn delete(
     State(room): State<Arc<Attachments>>,
     Either(request): Either,
-    Path(path): Path<FilePath>,
+    ids: PathIds,
 ) -> Result<Json<Deleted>, ApiError> {
-    let attachment = find(&room, &request.caller.scope(Permission::ViewOrgSessions), &path).await?;
+    let attachment = find(&room, &request.caller.scope(Permission::ViewOrgSessions), &ids).await?;
     let grant = request.may(Permission::UseDevinSessions, &attachment.org_id)?;
     remove(&room, &grant, &attachment).await
 }
@@ -274,16 +263,8 @@ async fn remove(
     }
 }
 
-async fn find(room: &Attachments, scope: &Scope, path: &FilePath) -> Result<Attachment, ApiError> {
-    let id: AttachmentId = path.id.parse().map_err(|_| NOT_FOUND)?;
-    room.find(scope, id).await?.ok_or(NOT_FOUND)
-}
-
-/// The grant for an organisation named in a path; one that is no id of an organisation is answered
-/// as one that does not exist.
-fn allowed(request: &Request, permission: Permission, org: &str) -> Result<Grant, ApiError> {
-    let org: OrgId = org.parse().map_err(|_| crate::identity::Denied(permission))?;
-    Ok(request.may(permission, &org)?)
+async fn find(room: &Attachments, scope: &Scope, ids: &PathIds) -> Result<Attachment, ApiError> {
+    room.find(scope, ids.attachment()?).await?.ok_or(NOT_FOUND)
 }
 
 /// Whether an `Accept` header (RFC 9110, section 12.5.1) wants `text/plain` more than JSON.

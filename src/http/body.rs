@@ -3,8 +3,9 @@
 //! Guarantees: the faults are those of FastAPI and pydantic (`loc`, `msg` and `type` of a 422's
 //! entries), all of a request's in one answer, in the order in which the members are asked for. A
 //! body is at most [`BODY_LIMIT`] bytes (413) and there within [`BODY_DEADLINE`] (408), and no text
-//! in it holds a NUL character, which the catalogue could not keep. A JSON value counts as what it is: `"5"` is no integer, `1` no boolean;
-//! only an integral number such as `5.0` is an integer, as JSON Schema has it.
+//! in it holds a NUL character, which the catalogue could not keep. A JSON value counts as what it
+//! is: `"5"` is no integer, `1` no boolean; only an integral number such as `5.0` is an integer, as
+//! JSON Schema has it.
 //!
 //! A body is JSON whatever its `Content-Type` says: a credential travels in a header of its own, so
 //! a form of another site cannot make one.
@@ -12,13 +13,16 @@
 //! What it does not: know which members an endpoint has. What nobody asked for is left to be seen
 //! with [`Fields::unread`].
 
+mod query;
+
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::body::{self, Body, Bytes};
-use axum::http::Uri;
 use serde_json::{Map, Value};
+
+pub use query::Query;
 
 use super::problem::{ApiError, Loc, ValidationError};
 
@@ -51,6 +55,8 @@ impl Fields {
 
     /// Reads the text of a JSON object.
     pub fn parse(text: &[u8]) -> Result<Self, Vec<ValidationError>> {
+        // PowerShell and others begin with a byte order mark (RFC 8259, section 8.1, lets one be ignored).
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         let fault = |loc: Vec<Loc>, msg: &str, kind: &str| Err(vec![ValidationError::new(loc, msg, kind)]);
         let body = || vec![Loc::from("body")];
         if text.iter().all(u8::is_ascii_whitespace) {
@@ -261,108 +267,6 @@ impl Fields {
     fn note(&mut self, fault: ValidationError) {
         if self.faults.len() < FAULTS_NAMED {
             self.faults.push(fault);
-        }
-    }
-}
-
-/// The parameters of a query string. Unknown ones are ignored; of one that is given several times
-/// and wanted once, the last counts.
-#[derive(Debug)]
-pub struct Query {
-    pairs: Vec<(String, String)>,
-    faults: Vec<ValidationError>,
-}
-
-impl Query {
-    /// The query of a request's address.
-    pub fn of(uri: &Uri) -> Self {
-        let text = uri.query().unwrap_or_default().as_bytes();
-        Self { pairs: url::form_urlencoded::parse(text).into_owned().collect(), faults: Vec::new() }
-    }
-
-    /// A text.
-    pub fn text(&mut self, name: &'static str) -> Option<String> {
-        let text = self.last(name)?;
-        self.without_nul(vec![name.into()], text)
-    }
-
-    /// A text that must be there.
-    pub fn required_text(&mut self, name: &'static str) -> String {
-        if self.last(name).is_none() {
-            self.refuse(name, "Field required", "missing");
-        }
-        self.text(name).unwrap_or_default()
-    }
-
-    /// Every text given under a name.
-    pub fn texts(&mut self, name: &'static str) -> Vec<String> {
-        let given: Vec<String> =
-            self.pairs.iter().filter(|(key, _)| key == name).map(|(_, text)| text.clone()).collect();
-        let texts = given.into_iter().enumerate();
-        texts.filter_map(|(i, text)| self.without_nul(vec![name.into(), i.into()], text)).collect()
-    }
-
-    /// An integer within bounds.
-    pub fn integer(&mut self, name: &'static str, bounds: RangeInclusive<i64>) -> Option<i64> {
-        let text = self.last(name)?;
-        let Ok(number) = text.trim().parse::<i64>() else {
-            let msg = "Input should be a valid integer, unable to parse string as an integer";
-            self.refuse(name, msg, "int_parsing");
-            return None;
-        };
-        if number < *bounds.start() {
-            let msg = format!("Input should be greater than or equal to {}", bounds.start());
-            self.refuse(name, msg, "greater_than_equal");
-            return None;
-        }
-        if number > *bounds.end() {
-            let msg = format!("Input should be less than or equal to {}", bounds.end());
-            self.refuse(name, msg, "less_than_equal");
-            return None;
-        }
-        Some(number)
-    }
-
-    /// A boolean, in the spellings that pydantic takes.
-    pub fn flag(&mut self, name: &'static str) -> Option<bool> {
-        let text = self.last(name)?;
-        match text.to_ascii_lowercase().as_str() {
-            "true" | "1" | "yes" | "on" | "t" | "y" => Some(true),
-            "false" | "0" | "no" | "off" | "f" | "n" => Some(false),
-            _ => {
-                let msg = "Input should be a valid boolean, unable to interpret input";
-                self.refuse(name, msg, "bool_parsing");
-                None
-            }
-        }
-    }
-
-    /// Notes that a parameter is at fault.
-    pub fn refuse(&mut self, name: &'static str, msg: impl Into<String>, kind: &str) {
-        self.refuse_at(vec![name.into()], msg, kind);
-    }
-
-    /// 422 with every fault that was noted; otherwise nothing.
-    pub fn finish(self) -> Result<(), ApiError> {
-        if self.faults.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.faults)) }
-    }
-
-    fn last(&self, name: &str) -> Option<String> {
-        self.pairs.iter().rev().find(|(key, _)| key == name).map(|(_, text)| text.clone())
-    }
-
-    fn without_nul(&mut self, loc: Vec<Loc>, text: String) -> Option<String> {
-        if !text.contains('\0') {
-            return Some(text);
-        }
-        self.refuse_at(loc, NUL_REFUSED, "value_error");
-        None
-    }
-
-    fn refuse_at(&mut self, loc: Vec<Loc>, msg: impl Into<String>, kind: &str) {
-        if self.faults.len() < FAULTS_NAMED {
-            let loc = std::iter::once(Loc::from("query")).chain(loc).collect();
-            self.faults.push(ValidationError::new(loc, msg, kind));
         }
     }
 }

@@ -6,6 +6,7 @@ mod docs_page;
 pub mod form;
 pub mod health;
 pub mod openapi;
+pub mod path;
 pub mod problem;
 pub mod range;
 pub mod serve;

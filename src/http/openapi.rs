@@ -52,7 +52,7 @@ where
     S: Clone + Send + Sync + 'static,
 {
     let limit = format!(" A file may have at most {max_upload_bytes} bytes.");
-    let (v1, v3) = (with_limit(v1(), &limit), with_limit(v3(), &limit));
+    let (v1, v3) = (with_limit(&v1(), &limit), with_limit(&v3(), &limit));
     let page = docs_page::render(&[&v1, &v3]);
     let index = docs_page::index(public_url, max_upload_bytes);
     let (v1, v3) = (yaml(&v1), yaml(&v3));
@@ -82,8 +82,12 @@ fn document(rooms: [OpenApi; 3], info: &Value, bearer: &str) -> OpenApi {
     if let Some(schemas) = value["components"]["schemas"].as_object_mut() {
         schemas.iter_mut().for_each(|(name, schema)| title_schema(name, schema));
     }
+    let v1 = info["version"] == "1.0.0";
     for operation in operations(&mut value) {
         title_operation(operation);
+        if v1 {
+            operation.remove("tags");
+        }
     }
     // What was just made from such a document can be read as one.
     serde_json::from_value(value).unwrap_or_default()
@@ -152,7 +156,7 @@ fn title(name: &str) -> String {
     capitalised.collect::<Vec<_>>().join(" ")
 }
 
-fn with_limit(document: OpenApi, sentence: &str) -> OpenApi {
+fn with_limit(document: &OpenApi, sentence: &str) -> OpenApi {
     let mut value = json!(document);
     for operation in operations(&mut value) {
         let upload = operation

@@ -7,7 +7,7 @@
 //! causes never reach a client.
 
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -201,17 +201,23 @@ impl IntoResponse for ApiError {
 
 /// Gives every error its body, by the API version of the request's path.
 pub async fn render(request: Request, next: Next) -> Response {
-    let uri = request.uri().clone();
+    let path = request.uri().path().to_owned();
+    let form = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"));
     let mut response = next.run(request).await;
-    match response.extensions_mut().remove::<Detail>() {
-        Some(Detail(detail)) => with_body(response, &uri, detail),
-        None => response,
+    let Some(Detail(detail)) = response.extensions_mut().remove::<Detail>() else { return response };
+    if form {
+        // Whatever of the form is still under way is not worth reading.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    with_body(response, &path, &detail)
 }
 
-fn with_body(response: Response, uri: &Uri, detail: Value) -> Response {
+fn with_body(response: Response, path: &str, detail: &Value) -> Response {
     let status = response.status();
-    let v3 = ["/v3/", "/v3beta1/"].iter().any(|prefix| uri.path().starts_with(prefix));
+    let v3 = ["/v3/", "/v3beta1/"].iter().any(|prefix| path.starts_with(prefix));
     let invalid = status == StatusCode::UNPROCESSABLE_ENTITY;
     let body = if v3 {
         json!({
@@ -219,7 +225,7 @@ fn with_body(response: Response, uri: &Uri, detail: Value) -> Response {
             "title": status.canonical_reason().unwrap_or("Error"),
             "status": status.as_u16(),
             "detail": detail,
-            "instance": uri.path(),
+            "instance": path,
         })
     } else {
         json!({ "detail": detail })

@@ -16,9 +16,9 @@ use crate::db::Conn;
 use crate::id::{AttachmentId, OrgId};
 
 /// Messages of the transcript that goes before a later prompt.
-const TRANSCRIPT_MESSAGES: usize = 50;
+pub(super) const TRANSCRIPT_MESSAGES: usize = 50;
 /// Its length in characters.
-const TRANSCRIPT_CHARS: usize = 12_000;
+pub(super) const TRANSCRIPT_CHARS: usize = 12_000;
 
 /// A text and the references found in it.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use crate::id::{KeyId, OrgId, SessionId};
 
 pub(super) use files::{FileRow, add_input, add_output, files, forget_deliveries, set_delivery};
 pub(super) use list::{count, list};
-pub(super) use messages::{NewMessage, add_message, after, all, between, last_position};
+pub(super) use messages::{NewMessage, add_message, after, all, between, earlier, last_position};
 pub(super) use queue::{
     Claim, Held, Settled, abandoned_workspaces, begin_turn, claim, end_unclaimed, fence, forget_leases,
     forget_workspace, request_stop, settle, suspend_idle,

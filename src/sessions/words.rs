@@ -90,7 +90,7 @@ pub(super) fn failure(profile: &str, end: &TurnEnd, turn_seconds: u64) -> Option
         HowEnded::Exited(code) => format!("The agent `{profile}` ended with exit code {code}."),
         HowEnded::Signalled(signal) => format!("The agent `{profile}` was killed by signal {signal}."),
         HowEnded::TimedOut => {
-            format!("The agent `{profile}` was stopped: a turn may take {turn_seconds} seconds.")
+            format!("The agent `{profile}` was stopped: a turn may take {turn_seconds} s.")
         }
         HowEnded::FailedToStart(why) => format!("The agent `{profile}` could not be started: {why}."),
     };

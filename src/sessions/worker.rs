@@ -87,11 +87,11 @@ impl Sessions {
         match recovered.await {
             Ok(0) => {}
             Ok(many) => {
-                tracing::info!(sessions = many, "sessions that were being worked on are taken up again")
+                tracing::info!(sessions = many, "sessions that were being worked on are taken up again");
             }
             // Their leases run out by themselves.
             Err(error) => {
-                tracing::error!(error = words::with_causes(&error), "claims could not be recovered")
+                tracing::error!(error = words::with_causes(&error), "claims could not be recovered");
             }
         }
     }
@@ -118,7 +118,7 @@ impl Sessions {
         match worked {
             Ok(()) => {}
             Err(WorkError::Lost) => {
-                tracing::warn!(session.id = %claim.id, "a claim was lost; nothing was written")
+                tracing::warn!(session.id = %claim.id, "a claim was lost; nothing was written");
             }
             Err(error) => {
                 let error = words::with_causes(&error);
@@ -212,7 +212,7 @@ impl Sessions {
                     tx.commit().await?;
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(session.id = %id, %error, "a workspace could not be removed")
+                    tracing::warn!(session.id = %id, %error, "a workspace could not be removed");
                 }
                 Err(panic) => note_panic(Err(panic)),
             }

@@ -1,8 +1,9 @@
+use axum::http::Uri;
 use serde_json::json;
 
 use super::*;
 
-fn fields(value: Value) -> Fields {
+fn fields(value: &Value) -> Fields {
     Fields::parse(value.to_string().as_bytes()).unwrap()
 }
 
@@ -36,6 +37,8 @@ fn only_an_object_is_a_body() {
     assert_eq!(unreadable(""), "body missing");
     assert_eq!(unreadable(" \n"), "body missing");
     assert_eq!(unreadable("null"), "body missing");
+    assert_eq!(unreadable("\u{feff}"), "body missing");
+    assert!(Fields::parse("\u{feff}{}".as_bytes()).is_ok());
     assert_eq!(unreadable("[]"), "body model_attributes_type");
     assert_eq!(unreadable("\"x\""), "body model_attributes_type");
     assert_eq!(unreadable("prompt=x"), "body.0 json_invalid");
@@ -54,7 +57,7 @@ fn no_text_holds_a_nul_however_deep() {
 
 #[test]
 fn all_faults_come_in_one_answer() {
-    let mut fields = fields(json!({
+    let mut fields = fields(&json!({
         "title": 5, "tags": ["a", 1, ""], "limit": 0, "flag": "true", "half": 1.5, "list": {},
         "secrets": [{"key": "", "value": "v"}, 7, {"key": "k"}],
     }));
@@ -89,7 +92,7 @@ fn all_faults_come_in_one_answer() {
 
 #[test]
 fn null_and_absent_are_alike_where_a_member_may_be_absent() {
-    let mut fields = fields(json!({"title": null, "tags": null, "limit": null, "prompt": null}));
+    let mut fields = fields(&json!({"title": null, "tags": null, "limit": null, "prompt": null}));
     assert_eq!(fields.text("title", ANY_LENGTH), None);
     assert_eq!(fields.texts("tags", 5, ANY_LENGTH), None);
     assert_eq!(fields.positive("limit"), None);
@@ -101,7 +104,7 @@ fn null_and_absent_are_alike_where_a_member_may_be_absent() {
 
 #[test]
 fn a_number_without_a_fraction_is_an_integer() {
-    let mut fields = fields(json!({"a": 5.0, "b": 1e300, "c": -1e300, "d": "5", "e": true}));
+    let mut fields = fields(&json!({"a": 5.0, "b": 1e300, "c": -1e300, "d": "5", "e": true}));
     assert_eq!(fields.positive("a"), Some(5));
     assert_eq!(fields.positive("b"), Some(i64::MAX));
     for name in ["c", "d", "e"] {
@@ -112,14 +115,14 @@ fn a_number_without_a_fraction_is_an_integer() {
 
 #[test]
 fn what_nobody_asked_for_can_be_named() {
-    let mut fields = fields(json!({"prompt": "x", "attachment_url": []}));
+    let mut fields = fields(&json!({"prompt": "x", "attachment_url": []}));
     fields.required_text("prompt", ANY_LENGTH);
     assert_eq!(fields.unread().collect::<Vec<_>>(), ["attachment_url"]);
 }
 
 #[test]
 fn a_list_has_a_limit_that_the_fault_names() {
-    let mut fields = fields(json!({"tags": ["a", "b", "c"]}));
+    let mut fields = fields(&json!({"tags": ["a", "b", "c"]}));
     assert_eq!(fields.required_texts("tags", 2, ANY_LENGTH), Vec::<String>::new());
     let Err(ApiError::Invalid(entries)) = fields.finish() else { panic!("refused") };
     assert_eq!(entries[0].msg, "List should have at most 2 items after validation, not 3");

@@ -10,7 +10,6 @@
 mod asked;
 mod notice;
 mod page;
-mod place;
 mod requests;
 mod v1;
 mod v3;
@@ -25,14 +24,14 @@ use axum::routing::{get, post};
 use utoipa::OpenApi;
 
 use super::{Place, SessionError, Sessions, Unresolved};
-use crate::http::problem::{ApiError, Loc, ValidationError};
+use crate::http::problem::{ApiError, HttpValidationError, Loc, ValidationError};
 use crate::identity::Identity;
 
 /// The v1 operations of this room, for the document `/v1-openapi.yaml`.
 #[derive(Debug, OpenApi)]
 #[openapi(
     paths(v1::create, v1::list, v1::details, v1::send, v1::replace_tags, v1::terminate, v1::receipts),
-    components(schemas(crate::http::answers::Refusal))
+    components(schemas(HttpValidationError, crate::http::answers::Refusal))
 )]
 pub struct V1Docs;
 
@@ -55,7 +54,7 @@ pub struct V1Docs;
         v3::attachments_for_enterprise,
         v3::receipts
     ),
-    components(schemas(crate::http::answers::Problem))
+    components(schemas(HttpValidationError, crate::http::answers::Problem))
 )]
 pub struct V3Docs;
 
@@ -105,7 +104,7 @@ where
         .route(&format!("{one}/receipts"), get(v3::receipts))
 }
 
-/// The answer to an operation that was refused, for a request without a text of its own.
+/// The answer to an operation that was refused; of a text, it is the member `message` that is meant.
 impl From<SessionError> for ApiError {
     fn from(error: SessionError) -> Self {
         refused(error, "message")

@@ -1,4 +1,5 @@
-//! What an answer says besides the result: near misses in the text, and fields without effect.
+//! What an answer says besides the result (contract, sections 2 and 3): near misses in the text, and
+//! fields without effect.
 //!
 //! A notice about a field stands at line 0, column 0 (lines count from 1, so no line is meant) and
 //! has nothing to correct: clients that read `line` and `column` as integers go on working.
@@ -13,7 +14,7 @@ const FIELDS_NAMED: usize = 20;
 /// Characters of a field's name that a notice repeats at most.
 const NAME_SHOWN: usize = 80;
 
-/// Something about the request that its sender should know (contract, section 2).
+/// Something about the request that its sender should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Notice)]
 pub struct Notice {

@@ -8,7 +8,6 @@ use axum::extract::State;
 use axum::http::Uri;
 
 use super::asked;
-use super::place::PathIds;
 use super::refused;
 use super::requests::{CreateSessionRequest, SendMessageRequest, UpdateTagsRequest};
 use super::wire_v1::{
@@ -18,6 +17,7 @@ use super::wire_v1::{
 use super::wire_v3::DeliveryReceipt;
 use crate::http::answers::{Refusal, V1BadBody, V1Missing, V1Refused};
 use crate::http::body::{Fields, Query};
+use crate::http::path::PathIds;
 use crate::http::problem::ApiError;
 use crate::identity::Permission;
 use crate::identity::http::V1;

@@ -8,7 +8,6 @@ use axum::extract::State;
 use axum::http::Uri;
 
 use super::asked;
-use super::place::PathIds;
 use super::refused;
 use super::requests::{SessionCreateRequest, SessionMessageCreateRequest, SessionTagsUpdateRequest};
 use super::wire_v3::{
@@ -16,6 +15,7 @@ use super::wire_v3::{
 };
 use crate::http::answers::{Problem, V3BadBody, V3Missing, V3Refused};
 use crate::http::body::{Fields, Query};
+use crate::http::path::PathIds;
 use crate::http::problem::ApiError;
 use crate::id::OrgId;
 use crate::identity::http::V3;

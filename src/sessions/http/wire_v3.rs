@@ -56,7 +56,7 @@ pub struct SessionResponse {
     #[schema(value_type = Option<Object>)]
     pub structured_output: Option<serde_json::Value>,
     /// Whether it was put away.
-    #[schema(default = false)]
+    #[schema(required = false, default = false)]
     pub is_archived: bool,
     /// In the answers of create and send: near misses in the text, and fields without effect.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -200,7 +200,7 @@ pub struct SessionTagsResponse {
     pub tags: Vec<String>,
 }
 
-/// A file of a session (contract, section 1).
+/// A file of a session.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SessionAttachment {
     /// A hyphenated UUID.
@@ -230,7 +230,7 @@ impl SessionAttachment {
     }
 }
 
-/// What became of one file of a session, in v1 and v3 alike (contract, section 3).
+/// What became of one file of a session.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryReceipt {
     /// A hyphenated UUID.

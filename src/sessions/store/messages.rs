@@ -30,6 +30,9 @@ const SELECT: &str = "SELECT position, event_id, source, kind, message, user_id,
     FROM session_messages WHERE session_id = $1 ";
 const ALL: &str = "ORDER BY position";
 const AFTER: &str = "AND position > $2 ORDER BY position LIMIT $3";
+const EARLIER: &str = "SELECT position, event_id, source, kind, SUBSTR(message, 1, $4) AS message, user_id, \
+    username, created_at FROM session_messages \
+    WHERE session_id = $1 AND position < $2 AND kind = 'message' ORDER BY position DESC LIMIT $3";
 const BETWEEN: &str = "AND seq > $2 AND seq <= $3 ORDER BY position";
 
 /// Position of the last message, 0 where there is none.
@@ -83,6 +86,25 @@ pub(in crate::sessions) async fn after(
         .fetch_all(conn)
         .await?;
     rows.iter().map(message).collect()
+}
+
+/// The last `limit` messages before a position, notices left out, each cut after so many characters;
+/// oldest first.
+pub(in crate::sessions) async fn earlier(
+    conn: &mut Conn,
+    id: &SessionId,
+    position: i64,
+    limit: usize,
+    characters: usize,
+) -> Result<Vec<Message>, DbError> {
+    let rows = sqlx::query(EARLIER)
+        .bind(id.as_str())
+        .bind(position)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .bind(i64::try_from(characters).unwrap_or(i64::MAX))
+        .fetch_all(conn)
+        .await?;
+    rows.iter().rev().map(message).collect()
 }
 
 /// The user's messages numbered from behind `done` to `inbox`.

@@ -1,4 +1,4 @@
-//! The ids in a path: which organisation, which session.
+//! The ids in a path: which organisation, which session, which attachment.
 //!
 //! What is no id at all is answered as an id that names nothing, so that a path never tells more
 //! than whether the caller may see what it names.
@@ -10,19 +10,21 @@ use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 
 use crate::http::problem::ApiError;
-use crate::id::{OrgId, SessionId};
+use crate::id::{AttachmentId, OrgId, SessionId};
 use crate::identity::{Denied, Grant, Permission, Request};
 
-/// `{org_id}` and `{devin_id}` or `{session_id}`, where the path has them and they are ids.
+/// `{org_id}`, `{devin_id}` or `{session_id}`, and `{attachment_id}`, where the path has them and they
+/// are ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct PathIds {
+pub struct PathIds {
     org: Option<OrgId>,
     session: Option<SessionId>,
+    attachment: Option<AttachmentId>,
 }
 
 impl PathIds {
     /// Asks for a permission in the path's organisation; 403 for an unknown one, whatever it is.
-    pub(super) fn may(&self, request: &Request, permission: Permission) -> Result<Grant, Denied> {
+    pub fn may(&self, request: &Request, permission: Permission) -> Result<Grant, Denied> {
         match &self.org {
             Some(org) => request.may(permission, org),
             None => Err(Denied(permission)),
@@ -30,8 +32,13 @@ impl PathIds {
     }
 
     /// The path's session; 404 where there cannot be one of that name.
-    pub(super) fn session(&self) -> Result<&SessionId, ApiError> {
+    pub fn session(&self) -> Result<&SessionId, ApiError> {
         self.session.as_ref().ok_or(ApiError::NotFound("Session not found"))
+    }
+
+    /// The path's attachment; 404 where there cannot be one of that id.
+    pub fn attachment(&self) -> Result<AttachmentId, ApiError> {
+        self.attachment.ok_or(ApiError::NotFound("Attachment not found"))
     }
 
     fn of(path: &HashMap<String, String>) -> Self {
@@ -39,6 +46,7 @@ impl PathIds {
         Self {
             org: path.get("org_id").and_then(|id| id.parse().ok()),
             session: session.and_then(|id| SessionId::parse_lenient(id).ok()),
+            attachment: path.get("attachment_id").and_then(|id| id.parse().ok()),
         }
     }
 }
@@ -71,7 +79,7 @@ mod tests {
         assert_eq!(good, path(org.as_str(), bare));
         assert_eq!(good.session().unwrap(), &session);
         let bad = path("acme", "..%2f");
-        assert_eq!(bad, PathIds { org: None, session: None });
+        assert_eq!(bad, PathIds { org: None, session: None, attachment: None });
         assert!(matches!(bad.session(), Err(ApiError::NotFound("Session not found"))));
     }
 }
