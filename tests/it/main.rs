@@ -1,0 +1,9 @@
+//! The integration tests, in one binary: the real program, real files, real sockets.
+//!
+//! Each test starts a service of its own on an empty folder and a free port and tells a story
+//! through its users. Nothing waits by sleeping: what takes time is polled until a deadline.
+
+#![allow(clippy::unwrap_used)] // A test that cannot go on is to fail.
+
+mod identity;
+mod support;
