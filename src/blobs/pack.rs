@@ -83,11 +83,12 @@ impl Packs {
             }
         };
         let mut places = Vec::with_capacity(blobs.len());
-        let mut bytes = Vec::with_capacity(blobs.iter().map(|b| aligned(b.len() as u64) as usize).sum());
+        let mut bytes = Vec::with_capacity(blobs.iter().map(|b| room_for(b.len() as u64) as usize).sum());
         for blob in blobs {
-            places.push(Locator::Pack { segment: active.segment, offset: active.end + bytes.len() as u64 });
+            let start = bytes.len();
+            places.push(Locator::Pack { segment: active.segment, offset: active.end + start as u64 });
             bytes.extend_from_slice(blob);
-            bytes.resize(aligned(bytes.len() as u64) as usize, 0);
+            bytes.resize(start + room_for(blob.len() as u64) as usize, 0);
         }
         file.write_all_at(&bytes, active.end)?;
         file.sync_data()?;
@@ -116,18 +117,15 @@ impl Packs {
 
     /// Gives a blob's blocks back to the file system; zeroes where the file system cannot.
     pub fn punch(&self, segment: u64, offset: u64, size: u64) -> io::Result<()> {
-        if size == 0 {
-            return Ok(());
-        }
         let file = match OpenOptions::new().write(true).open(self.path(segment)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&file, flags, offset, aligned(size)) {
+        match rustix::fs::fallocate(&file, flags, offset, room_for(size)) {
             Ok(()) => Ok(()),
-            Err(rustix::io::Errno::OPNOTSUPP) => file.write_all_at(&vec![0; aligned(size) as usize], offset),
+            Err(rustix::io::Errno::OPNOTSUPP) => file.write_all_at(&vec![0; room_for(size) as usize], offset),
             Err(error) => Err(error.into()),
         }
     }
@@ -137,6 +135,8 @@ impl Packs {
     }
 }
 
-fn aligned(size: u64) -> u64 {
-    size.next_multiple_of(ALIGNMENT)
+/// How much of a pack a blob takes. An empty one has a place of its own too, since a place belongs
+/// to one blob.
+fn room_for(size: u64) -> u64 {
+    size.max(1).next_multiple_of(ALIGNMENT)
 }

@@ -6,4 +6,5 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on is to fail.
 
 mod identity;
+mod storage;
 mod support;
