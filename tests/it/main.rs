@@ -6,5 +6,6 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on is to fail.
 
 mod identity;
+mod limits;
 mod storage;
 mod support;
