@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on is to fail.
 
+mod crash;
+mod durability;
 mod identity;
 mod limits;
 mod storage;
