@@ -33,7 +33,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::identity::http::Peer;
+/// The address at the other end of a request's connection: an extension of the request.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
 
 /// After an answer, how many bytes are still read from a client that keeps sending.
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
