@@ -1,7 +1,7 @@
-"""The three services that the benchmark compares, each a real process on a free port with a folder of its own.
+"""The services that the benchmark compares, each a real process on a free port with a folder of its own.
 
 nginx takes a PUT after a bearer check and neither hashes nor syncs: it is the measure of what the machine can do.
-FastAPI is what a team has today, made as durable as ours. `figures` reads what a service has used from /proc.
+FastAPI is what a team has today, made as durable as ours, in the two ways in which it is written. `figures` reads what a service has used from /proc.
 """
 
 import json
@@ -139,6 +139,11 @@ class Fastapi(Contestant):
             ],
             {"BENCH_DATA": str(self.folder), "BENCH_TOKEN": self.keys[0]},
         )
+
+
+class FastapiThreads(Fastapi):
+    name = "fastapi-threads"
+    upload_path = "/threads/v1/attachments"
 
 
 class Nginx(Contestant):
