@@ -5,5 +5,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on is to fail.
 
+mod containment;
 mod identity;
+mod prompts;
+mod sessions;
 mod support;
