@@ -5,5 +5,7 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on is to fail.
 
+mod attachments;
 mod identity;
+mod names;
 mod support;
