@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)] // A test that cannot go on is to fail.
 
 mod attachments;
+mod cli;
 mod identity;
 mod names;
 mod support;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::support::form::{self, form, part};
+use crate::support::form;
 use crate::support::*;
 
 /// What a client sends as `filename="…"`, and the name that it becomes.
@@ -14,13 +14,12 @@ fn names() -> Vec<(Vec<u8>, String)> {
     vec![
         text("data.csv", "data.csv"),
         text("../../etc/passwd", "passwd"),
-        text("..", ".."),
+        text("..", "file"),
         text("/etc/shadow", "shadow"),
         text(r"..\\..\\boot.ini", "boot.ini"),
         text("a/b/", "b"),
         text(".bashrc", "_bashrc"),
         text("-rf", "-rf"),
-        text("nul\0byte.csv", "nul_byte.csv"),
         text("%2e%2e%2fx.csv", "%2e%2e%2fx.csv"),
         text("line%0D%0ASet-Cookie: a=b.csv", "line%0D%0ASet-Cookie_ a=b.csv"),
         text("tab\tname.csv", "tab_name.csv"),
@@ -83,7 +82,57 @@ async fn a_name_stays_recognisable() {
     let app = TestApp::start().await;
     for (raw, safe) in names() {
         let answer = send(&app.v3(), &raw, b"x").await;
-        println!("{:?} -> {}", String::from_utf8_lossy(&raw), answer.json()["name"]);
-        assert_eq!(answer.json()["name"], safe, "{}", String::from_utf8_lossy(&raw));
+        assert_eq!(answer.expect(200).json()["name"], safe, "{}", String::from_utf8_lossy(&raw));
     }
+}
+
+#[tokio::test]
+async fn a_name_that_breaks_its_header_is_refused() {
+    let app = TestApp::start().await;
+    for raw in
+        ["nul\0byte.csv", "line\nSet-Cookie: a=b.csv", "line\rSet-Cookie: a=b.csv", "line\r\n folded.csv"]
+    {
+        let answer = send(&app.v3(), raw.as_bytes(), b"x").await;
+        assert_eq!(answer.expect(422).json()["detail"][0]["loc"], json!(["body"]), "{raw:?}");
+    }
+}
+
+#[tokio::test]
+async fn in_the_workspace_every_file_lies_under_a_name_of_its_own_with_its_own_bytes() {
+    let app = TestApp::start().await;
+    let robot = app.v3();
+    let (mut urls, mut sent) = (Vec::new(), Vec::new());
+    for (place, (raw, safe)) in names().into_iter().enumerate() {
+        let bytes = format!("file {place}");
+        let answer = send(&robot, &raw, bytes.as_bytes()).await;
+        urls.push(answer.expect(200).json()["url"].clone());
+        sent.push((safe, bytes));
+    }
+    let asked = json!({ "prompt": "Read these.", "attachment_urls": urls });
+    let created = robot.post(&robot.in_org("/sessions"), &asked).await;
+    let session = created.expect(200).json()["session_id"].as_str().unwrap().to_owned();
+    let one = robot.in_org(&format!("/sessions/{session}"));
+    eventually("the agent is done", async || {
+        let detail = robot.get(&one).await.json()["status_detail"].clone();
+        (detail == "waiting_for_user").then_some(())
+    })
+    .await;
+
+    let receipts = robot.get(&format!("{one}/receipts")).await.expect(200).json();
+    let receipts: Vec<_> = receipts.as_array().unwrap().iter().filter(|r| r["source"] == "user").collect();
+    assert_eq!(receipts.len(), sent.len());
+    let folder = app.data().join("sessions").join(&session).join("attachments");
+    let mut taken = BTreeSet::from(["manifest.json".to_owned()]);
+    for (receipt, (safe, bytes)) in receipts.iter().zip(&sent) {
+        assert_eq!(receipt["state"], "delivered", "{receipt}");
+        let name = receipt["path"].as_str().unwrap().strip_prefix("attachments/").unwrap();
+        assert!(!name.contains(['/', '\\']) && !name.starts_with('.'), "{name}");
+        assert!(taken.insert(name.to_lowercase()), "{name} is taken twice");
+        let stem = safe.rsplit_once('.').map_or(&**safe, |(stem, _)| stem);
+        let kept: String = stem.chars().take(40).collect();
+        assert!(name.starts_with(&kept), "{safe} lies as {name}");
+        assert_eq!(std::fs::read_to_string(folder.join(name)).unwrap(), *bytes, "{name}");
+    }
+    let found = std::fs::read_dir(&folder).unwrap().count();
+    assert_eq!(found, sent.len() + 1, "the files and the manifest, nothing else");
 }
