@@ -5,8 +5,11 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on is to fail.
 
+mod access;
 mod attachments;
 mod cli;
 mod identity;
 mod names;
+mod openapi;
 mod support;
+mod tidy;
