@@ -17,9 +17,9 @@ use crate::http::answers::{
     V1Download, V1Gone, V1Refused, V1Upload, V3Download, V3Gone, V3Refused, V3Upload,
 };
 use crate::http::form::{Form, FormError, MAX_OTHER_BYTES};
-use crate::http::path::PathIds;
 use crate::http::problem::{ApiError, Loc};
 use crate::identity::http::{Either, V1, V3};
+use crate::identity::path::PathIds;
 use crate::identity::{Grant, Identity, Permission, Request, Scope};
 
 const NOT_FOUND: ApiError = ApiError::NotFound("Attachment not found");

@@ -2,7 +2,7 @@
 //!
 //! A pack is a file `packs/<number>.pack` of up to [`SEGMENT_BYTES`]. Blobs begin at multiples of
 //! [`ALIGNMENT`], so that a discarded blob's blocks are given back to the file system by punching a
-//! hole. Nothing is ever overwritten, and nothing is appended to a pack of an earlier run, whose
+//! hole; even an empty blob has a block, and with it a place of its own. Nothing is ever overwritten, and nothing is appended to a pack of an earlier run, whose
 //! end may be torn: what no committed row names is never read. A pack whose write or sync failed is
 //! never written to again.
 
@@ -86,8 +86,9 @@ impl Packs {
         let mut bytes = Vec::with_capacity(blobs.iter().map(|b| aligned(b.len() as u64) as usize).sum());
         for blob in blobs {
             places.push(Locator::Pack { segment: active.segment, offset: active.end + bytes.len() as u64 });
+            let end = bytes.len() + aligned(blob.len() as u64) as usize;
             bytes.extend_from_slice(blob);
-            bytes.resize(aligned(bytes.len() as u64) as usize, 0);
+            bytes.resize(end, 0);
         }
         file.write_all_at(&bytes, active.end)?;
         file.sync_data()?;
@@ -116,9 +117,6 @@ impl Packs {
 
     /// Gives a blob's blocks back to the file system; zeroes where the file system cannot.
     pub fn punch(&self, segment: u64, offset: u64, size: u64) -> io::Result<()> {
-        if size == 0 {
-            return Ok(());
-        }
         let file = match OpenOptions::new().write(true).open(self.path(segment)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -137,6 +135,7 @@ impl Packs {
     }
 }
 
+/// The bytes that a blob takes up: whole blocks, at least one.
 fn aligned(size: u64) -> u64 {
-    size.next_multiple_of(ALIGNMENT)
+    size.max(1).next_multiple_of(ALIGNMENT)
 }

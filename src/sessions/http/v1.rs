@@ -17,10 +17,10 @@ use super::wire_v1::{
 use super::wire_v3::DeliveryReceipt;
 use crate::http::answers::{Refusal, V1BadBody, V1Missing, V1Refused};
 use crate::http::body::{Fields, Query};
-use crate::http::path::PathIds;
 use crate::http::problem::ApiError;
 use crate::identity::Permission;
 use crate::identity::http::V1;
+use crate::identity::path::PathIds;
 use crate::sessions::Sessions;
 
 type Room = State<Arc<Sessions>>;

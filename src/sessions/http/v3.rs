@@ -15,10 +15,10 @@ use super::wire_v3::{
 };
 use crate::http::answers::{Problem, V3BadBody, V3Missing, V3Refused};
 use crate::http::body::{Fields, Query};
-use crate::http::path::PathIds;
 use crate::http::problem::ApiError;
 use crate::id::OrgId;
 use crate::identity::http::V3;
+use crate::identity::path::PathIds;
 use crate::identity::{Denied, Grant, Permission, Request};
 use crate::sessions::Sessions;
 
