@@ -58,7 +58,7 @@ fn seen(answer: &Answer, ids: &Ids) -> (u16, Vec<(String, String)>, String) {
 #[test]
 fn the_table_has_a_row_for_every_operation_of_the_documents() {
     let mut documented = BTreeSet::new();
-    for document in [satchel::http::openapi::v1(), satchel::http::openapi::v3()] {
+    for document in [satchel::documents::v1(), satchel::documents::v3()] {
         for (path, item) in json!(document)["paths"].as_object().unwrap() {
             for method in item.as_object().unwrap().keys() {
                 documented.insert((method.to_uppercase(), path.clone()));
