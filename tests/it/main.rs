@@ -5,8 +5,14 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on is to fail.
 
+mod access;
+mod attachments;
+mod cli;
 mod containment;
 mod identity;
+mod names;
+mod openapi;
 mod prompts;
 mod sessions;
 mod support;
+mod tidy;
