@@ -25,7 +25,7 @@ pub fn v1() -> OpenApi {
     ];
     let info = json!({
         "title": "Devin API v1",
-        "description": "Devin API v1 with Personal and Service API Keys",
+        "description": "Devin v1 API with Personal and Service API Keys",
         "version": "1.0.0",
     });
     document(rooms, &info, "Personal API Key (apk_user_*) or Service API Key (apk_*)")
