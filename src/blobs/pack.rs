@@ -83,12 +83,12 @@ impl Packs {
             }
         };
         let mut places = Vec::with_capacity(blobs.len());
-        let mut bytes = Vec::with_capacity(blobs.iter().map(|b| aligned(b.len() as u64) as usize).sum());
+        let mut bytes = Vec::with_capacity(blobs.iter().map(|b| room_for(b.len() as u64) as usize).sum());
         for blob in blobs {
-            places.push(Locator::Pack { segment: active.segment, offset: active.end + bytes.len() as u64 });
-            let end = bytes.len() + aligned(blob.len() as u64) as usize;
+            let start = bytes.len();
+            places.push(Locator::Pack { segment: active.segment, offset: active.end + start as u64 });
             bytes.extend_from_slice(blob);
-            bytes.resize(end, 0);
+            bytes.resize(start + room_for(blob.len() as u64) as usize, 0);
         }
         file.write_all_at(&bytes, active.end)?;
         file.sync_data()?;
@@ -123,9 +123,9 @@ impl Packs {
             Err(error) => return Err(error),
         };
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&file, flags, offset, aligned(size)) {
+        match rustix::fs::fallocate(&file, flags, offset, room_for(size)) {
             Ok(()) => Ok(()),
-            Err(rustix::io::Errno::OPNOTSUPP) => file.write_all_at(&vec![0; aligned(size) as usize], offset),
+            Err(rustix::io::Errno::OPNOTSUPP) => file.write_all_at(&vec![0; room_for(size) as usize], offset),
             Err(error) => Err(error.into()),
         }
     }
@@ -135,7 +135,8 @@ impl Packs {
     }
 }
 
-/// The bytes that a blob takes up: whole blocks, at least one.
-fn aligned(size: u64) -> u64 {
+/// How much of a pack a blob takes. An empty one has a place of its own too, since a place belongs
+/// to one blob.
+fn room_for(size: u64) -> u64 {
     size.max(1).next_multiple_of(ALIGNMENT)
 }

@@ -134,6 +134,10 @@ async fn serve_connection(
     };
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended in an error");
+        if error.is_timeout() {
+            // Nothing was answered, so there is nothing to wait for, and the place is wanted.
+            return;
+        }
     }
     let stream = connection.into_parts().io.into_inner();
     if state.cut.load(Ordering::Relaxed) {
