@@ -18,7 +18,6 @@ CREATE TABLE attachments (
     deleted_at     BIGINT,
     deleted_reason TEXT
 );
-CREATE INDEX attachments_by_org ON attachments (org_id, id);
 CREATE UNIQUE INDEX attachments_by_blob ON attachments (blob);
 
 -- Bytes whose attachment is gone and that are still to be removed from the store.

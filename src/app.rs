@@ -21,9 +21,10 @@ use crate::attachments::{self, Attachments, ServiceUrls};
 use crate::blobs::Blobs;
 use crate::config::{AgentConfig, Config};
 use crate::db::Db;
+use crate::documents;
 use crate::http::health::Vitals;
 use crate::http::problem::ApiError;
-use crate::http::{health, openapi, problem, serve};
+use crate::http::{health, problem, serve};
 use crate::identity::{self, Identity};
 use crate::sessions::command::{CommandProfile, PromptVia};
 use crate::sessions::process::Supervisor;
@@ -232,7 +233,7 @@ fn router(state: AppState, metrics: &Arc<Metrics>, public_url: &str) -> Router {
         .merge(attachments::http::routes())
         .merge(sessions::http::routes())
         .merge(identity::http::routes())
-        .merge(openapi::routes(public_url, state.attachments.settings().max_upload_bytes))
+        .merge(documents::routes(public_url, state.attachments.settings().max_upload_bytes))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .fallback(|| async { ApiError::NotFound("Not Found") })

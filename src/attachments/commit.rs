@@ -1,7 +1,7 @@
 //! The group commit: one write, one sync and one transaction for all uploads that wait.
 //!
-//! One task takes whatever has gathered, packs the small blobs, judges every key again, inserts
-//! every row with its audit row, commits, and only then answers. An upload is therefore either
+//! One task takes whatever has gathered and packs the small blobs; another judges every key again,
+//! inserts every row with its audit row, commits, and only then answers. An upload is therefore either
 //! durable with its row, or refused; the order is sync, commit, answer.
 
 use std::collections::HashMap;
@@ -52,11 +52,24 @@ pub(super) struct Committer {
 impl Committer {
     pub fn start(db: Db, blobs: Arc<Blobs>, metrics: Metrics) -> Self {
         let (queue, mut waiting) = mpsc::channel(QUEUE);
+        // While one batch is committed, the next is packed.
+        let (packed, mut to_commit) = mpsc::channel::<Vec<Waiting>>(1);
+        let store = Arc::clone(&blobs);
         tokio::spawn(async move {
-            let mut batch = Vec::with_capacity(BATCH);
-            while waiting.recv_many(&mut batch, BATCH).await > 0 {
-                commit(&db, &blobs, &metrics, &mut batch).await;
-                batch.clear();
+            loop {
+                let mut batch = Vec::with_capacity(BATCH);
+                if waiting.recv_many(&mut batch, BATCH).await == 0 {
+                    break;
+                }
+                pack_or_refuse(&store, &mut batch).await;
+                if packed.send(batch).await.is_err() {
+                    break;
+                }
+            }
+        });
+        tokio::spawn(async move {
+            while let Some(batch) = to_commit.recv().await {
+                commit(&db, &blobs, &metrics, batch).await;
             }
         });
         Self { queue }
@@ -71,14 +84,17 @@ impl Committer {
     }
 }
 
-async fn commit(db: &Db, blobs: &Arc<Blobs>, metrics: &Metrics, batch: &mut Vec<Waiting>) {
-    if let Err(error) = pack(blobs, batch).await {
-        let error = Arc::new(error);
-        for waiting in batch.extract_if(.., |waiting| waiting.arrival.to_pack.is_some()) {
-            let _ = waiting.reply.send(Err(ReceiveError::Store(Arc::clone(&error))));
-        }
+/// Gives the small blobs of a batch their places, or refuses these uploads.
+async fn pack_or_refuse(blobs: &Arc<Blobs>, batch: &mut Vec<Waiting>) {
+    let Err(error) = pack(blobs, batch).await else { return };
+    let error = Arc::new(error);
+    for waiting in batch.extract_if(.., |waiting| waiting.arrival.to_pack.is_some()) {
+        let _ = waiting.reply.send(Err(ReceiveError::Store(Arc::clone(&error))));
     }
-    match insert(db, batch).await {
+}
+
+async fn commit(db: &Db, blobs: &Arc<Blobs>, metrics: &Metrics, mut batch: Vec<Waiting>) {
+    match insert(db, &batch).await {
         Ok(refused) => {
             metrics.commits.inc();
             for (waiting, refused) in batch.drain(..).zip(refused) {

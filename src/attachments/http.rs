@@ -17,9 +17,9 @@ use crate::http::answers::{
     V1Download, V1Gone, V1Refused, V1Upload, V3Download, V3Gone, V3Refused, V3Upload,
 };
 use crate::http::form::{Form, FormError, MAX_OTHER_BYTES};
-use crate::http::path::PathIds;
 use crate::http::problem::{ApiError, Loc};
 use crate::identity::http::{Either, V1, V3};
+use crate::identity::path::PathIds;
 use crate::identity::{Grant, Identity, Permission, Request, Scope};
 
 const NOT_FOUND: ApiError = ApiError::NotFound("Attachment not found");
@@ -93,6 +93,8 @@ async fn limits(State(room): State<Arc<Attachments>>) -> Response {
     response
 }
 
+/// Upload an attachment.
+///
 /// Upload a file attachment that can be used in Devin sessions. Returns the URL of the uploaded attachment as a string.
 #[utoipa::path(post, path = "/v1/attachments", summary = "Upload an attachment",
     operation_id = "upload_attachment_customer_endpoint_v1_attachments_post",
@@ -113,6 +115,8 @@ pub async fn upload_v1(
     Ok(if plain { url.into_response() } else { Json(url).into_response() })
 }
 
+/// Upload an attachment.
+///
 /// Upload a file attachment that can be used in Devin sessions.
 #[utoipa::path(post, path = "/v3/organizations/{org_id}/attachments", tag = "attachments",
     summary = "Upload an attachment",

@@ -192,6 +192,11 @@ impl Attachments {
         Ok(StreamReader::new(Box::pin(stream)))
     }
 
+    /// Whether there is room above the floor of free space.
+    pub fn has_room(&self) -> bool {
+        self.blobs.has_room()
+    }
+
     /// A place among the uploads of a key; `None` when all are taken.
     fn take_upload_slot(&self, caller: &Caller) -> Option<Slot> {
         self.uploads.take(&caller.key_id)

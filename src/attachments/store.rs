@@ -5,24 +5,28 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::commit::Arrival;
 use super::{Attachment, Gone, Source};
 use crate::clock::Moment;
-use crate::db::{Conn, DbError, Row, placeholders};
+use crate::db::{Conn, DbError, Row, in_rows, placeholders};
 use crate::id::{AttachmentId, OrgId};
 use crate::identity::Scope;
 
 const COLUMNS: &str = "id, org_id, name, size, sha256, content_type, blob, source, created_at, \
     deleted_at, deleted_reason, expires_at";
 
-/// Inserts attachments, all in one statement.
+/// Inserts attachments, several in one statement.
 pub(super) async fn insert_many(conn: &mut Conn, arrivals: &[&Arrival]) -> Result<(), DbError> {
-    if arrivals.is_empty() {
-        return Ok(());
+    for rows in in_rows(arrivals) {
+        insert(conn, rows).await?;
     }
+    Ok(())
+}
+
+async fn insert(conn: &mut Conn, arrivals: &[&Arrival]) -> Result<(), DbError> {
     let sql = format!(
         "INSERT INTO attachments (id, org_id, name, size, sha256, content_type, blob, source, \
          created_at, created_by, session_id) VALUES {}",
         placeholders(arrivals.len(), 11)
     );
-    let mut query = sqlx::query(AssertSqlSafe(sql)).persistent(arrivals.len() == 1);
+    let mut query = sqlx::query(AssertSqlSafe(sql));
     for arrival in arrivals {
         let new = &arrival.attachment;
         query = query

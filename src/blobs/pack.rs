@@ -2,7 +2,7 @@
 //!
 //! A pack is a file `packs/<number>.pack` of up to [`SEGMENT_BYTES`]. Blobs begin at multiples of
 //! [`ALIGNMENT`], so that a discarded blob's blocks are given back to the file system by punching a
-//! hole. Nothing is ever overwritten, and nothing is appended to a pack of an earlier run, whose
+//! hole; even an empty blob has a block, and with it a place of its own. Nothing is ever overwritten, and nothing is appended to a pack of an earlier run, whose
 //! end may be torn: what no committed row names is never read. A pack whose write or sync failed is
 //! never written to again.
 

@@ -77,7 +77,8 @@ impl Db {
                         let pragmas = format!(
                             "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; \
                              PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-                             PRAGMA cache_size = -4096; PRAGMA journal_size_limit = 67108864;",
+                             PRAGMA cache_size = -4096; PRAGMA journal_size_limit = 67108864; \
+                             PRAGMA wal_autocheckpoint = 8192;",
                             BUSY_TIMEOUT.as_millis()
                         );
                         conn.execute(sqlx::AssertSqlSafe(pragmas)).await?;
@@ -107,6 +108,17 @@ impl Db {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Cuts rows to be inserted into statements of 8, 2 and 1 rows: few texts, so that each is prepared
+/// once, and short ones, because the cost of binding grows with the square of the parameters.
+pub fn in_rows<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = [8, 2, 1].into_iter().find(|size| rows.len() >= *size)?;
+        let (first, rest) = rows.split_at(size);
+        rows = rest;
+        Some(first)
+    })
 }
 
 /// `($1, $2), ($3, $4)`: placeholders for that many rows of that many columns.

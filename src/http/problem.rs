@@ -16,8 +16,6 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Schema, Type};
 
 use crate::db::DbError;
-use crate::identity::Denied;
-use crate::identity::authenticate::AuthError;
 
 /// The body of a 422 (seed pages).
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -246,21 +244,5 @@ impl From<DbError> for ApiError {
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
         Self::Internal(error.into())
-    }
-}
-
-impl From<Denied> for ApiError {
-    fn from(denied: Denied) -> Self {
-        Self::Forbidden(denied.to_string())
-    }
-}
-
-impl From<AuthError> for ApiError {
-    fn from(error: AuthError) -> Self {
-        match error {
-            AuthError::Missing | AuthError::Bad => Self::Unauthorized(error.to_string()),
-            AuthError::Busy(_) => Self::TooMany(error.to_string()),
-            AuthError::Db(error) => error.into(),
-        }
     }
 }

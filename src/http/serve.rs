@@ -12,12 +12,16 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -29,12 +33,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::identity::http::Peer;
+/// The address at the other end of a request's connection: an extension of the request.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
 
 /// After an answer, how many bytes are still read from a client that keeps sending.
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
 /// And for how long.
 const LINGER_TIME: Duration = Duration::from_secs(10);
+/// Most bytes read from a connection at once.
+const READ_BUFFER: usize = 128 * 1024;
 /// How long accepting pauses when the system has no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -98,13 +106,18 @@ async fn serve_connection(
         tracing::debug!(%error, "a connection was gone before it was served");
         return;
     }
+    let state = Arc::new(ConnectionState::default());
+    let watched = Arc::clone(&state);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        watched.used.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(Peer(peer));
-        answer(router.clone(), request.map(Body::new))
+        let state = Arc::clone(&watched);
+        answer(router.clone(), request.map(|body| Body::new(Watched { body, ended: false, state })))
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
+        .max_buf_size(READ_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     let mut stopping = false;
     let served = loop {
@@ -112,6 +125,9 @@ async fn serve_connection(
             served = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break served,
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
+                if !state.used.load(Ordering::Relaxed) {
+                    return;
+                }
                 Pin::new(&mut connection).graceful_shutdown();
             }
         }
@@ -123,7 +139,58 @@ async fn serve_connection(
             return;
         }
     }
-    linger(connection.into_parts().io.into_inner()).await;
+    let stream = connection.into_parts().io.into_inner();
+    if state.cut.load(Ordering::Relaxed) {
+        linger(stream).await;
+    }
+}
+
+/// What is known of a connection.
+#[derive(Debug, Default)]
+struct ConnectionState {
+    /// A request came.
+    used: AtomicBool,
+    /// A request was answered without its body having been read to the end.
+    cut: AtomicBool,
+}
+
+/// A request's body that tells when it was not read to its end.
+struct Watched {
+    body: Incoming,
+    ended: bool,
+    state: Arc<ConnectionState>,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None)) {
+            self.ended = true;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if !self.ended && !http_body::Body::is_end_stream(&self.body) {
+            self.state.cut.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;

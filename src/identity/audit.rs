@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use uuid::Uuid;
 
 use crate::clock::Moment;
-use crate::db::{Conn, DbError, placeholders};
+use crate::db::{Conn, DbError, in_rows, placeholders};
 
 /// One act to record.
 #[derive(Debug, Clone)]
@@ -34,17 +34,21 @@ pub async fn record(conn: &mut Conn, act: &Act) -> Result<(), DbError> {
     record_many(conn, std::slice::from_ref(act)).await
 }
 
-/// Records several acts in one statement.
+/// Records several acts.
 pub async fn record_many(conn: &mut Conn, acts: &[Act]) -> Result<(), DbError> {
-    if acts.is_empty() {
-        return Ok(());
+    for rows in in_rows(acts) {
+        insert(conn, rows).await?;
     }
+    Ok(())
+}
+
+async fn insert(conn: &mut Conn, acts: &[Act]) -> Result<(), DbError> {
     let sql = format!(
         "INSERT INTO audit_logs (id, created_at, action, org_id, principal_id, key_id, address, \
          subject) VALUES {}",
         placeholders(acts.len(), 8)
     );
-    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).persistent(acts.len() == 1);
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
     for act in acts {
         query = query
             .bind(Uuid::now_v7().to_string())

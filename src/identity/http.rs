@@ -1,7 +1,7 @@
 //! The door: extractors that turn a request's credential into a [`Request`], and the endpoints
 //! that say who one is.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
@@ -13,9 +13,10 @@ use serde::Serialize;
 use utoipa::{OpenApi, ToSchema};
 
 use super::authenticate::{AuthError, Identity};
-use super::{KeyKind, PrincipalKind, Request};
+use super::{Denied, KeyKind, PrincipalKind, Request};
 use crate::http::answers::{V1Refused, V3Refused};
 use crate::http::problem::ApiError;
+use crate::http::serve::Peer;
 
 /// The v1 operations of this room, for `/v1-openapi.yaml`.
 #[derive(Debug, OpenApi)]
@@ -35,10 +36,6 @@ where
 {
     Router::new().route("/v3/self", get(who_am_i)).route("/v1/auth_status", get(auth_status))
 }
-
-/// The address at the other end of the connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
 
 /// A caller with a v1 key; anything else is refused.
 #[derive(Debug)]
@@ -201,6 +198,22 @@ async fn auth_status(V1(request): V1) -> Json<AuthStatus> {
         status: "authenticated".to_owned(),
         org_id: request.caller.org_id.as_ref().map(ToString::to_string),
     })
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        Self::Forbidden(denied.to_string())
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Missing | AuthError::Bad => Self::Unauthorized(error.to_string()),
+            AuthError::Busy(_) => Self::TooMany(error.to_string()),
+            AuthError::Db(error) => error.into(),
+        }
+    }
 }
 
 #[cfg(test)]

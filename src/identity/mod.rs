@@ -9,6 +9,7 @@ pub mod audit;
 pub mod authenticate;
 pub mod http;
 pub mod key;
+pub mod path;
 pub mod permission;
 pub mod setup;
 mod slots;

@@ -37,6 +37,8 @@ use super::descendants::descendants;
 pub(crate) const TERMINATE: u8 = b'T';
 /// Asks the supervisor to kill everything.
 pub(crate) const KILL: u8 = b'K';
+/// When an order is passed on again that came before the agent was there.
+const SAY_AGAIN: Duration = Duration::from_millis(10);
 /// Bytes of the largest description of an agent.
 const MAX_SPEC: u32 = 16 << 20;
 
@@ -181,13 +183,16 @@ async fn watch(
     children: &mut tokio::signal::unix::Signal,
 ) -> io::Result<Option<WaitStatus>> {
     let mut order = [0];
+    // Bubblewrap takes a moment to start the agent; until then there is nobody to hear that it is to end.
+    let mut unheard = false;
     loop {
         tokio::select! {
             read = socket.read(&mut order) => match read {
-                Ok(1) if order[0] == TERMINATE => agent.signal(Signal::TERM)?,
+                Ok(1) if order[0] == TERMINATE => unheard = !agent.signal(Signal::TERM)?,
                 // Told to kill, or nobody is there any more.
                 _ => return Ok(None),
             },
+            () = tokio::time::sleep(SAY_AGAIN), if unheard => unheard = !agent.signal(Signal::TERM)?,
             _ = children.recv() => {
                 if let (Some(status), _) = reap(agent.pid)? {
                     return Ok(Some(status));
@@ -271,16 +276,18 @@ impl Agent {
         Ok(Self { pid: Pid::from_child(&child), report, bubblewrap })
     }
 
-    /// Sends a signal to the agent and what it started. Bubblewrap's own two processes are left out: they would end
-    /// at once and take the agent with them.
-    fn signal(&self, signal: Signal) -> io::Result<()> {
+    /// Sends a signal to the agent and what it started, and says whether anybody was there. Bubblewrap's own two
+    /// processes are left out: they would end at once and take the agent with them.
+    fn signal(&self, signal: Signal) -> io::Result<bool> {
         let first = if self.bubblewrap { 3 } else { 1 };
+        let mut heard = false;
         for process in descendants(rustix::process::getpid())? {
             if process.generation >= first {
                 process.signal(signal);
+                heard = true;
             }
         }
-        Ok(())
+        Ok(heard)
     }
 
     /// How the agent ended. Everything that could hold the other end of the report is gone by now.

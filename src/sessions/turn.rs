@@ -101,14 +101,14 @@ impl Sessions {
         let workspace = self.open_workspace(claim).await?;
         match self.deliver(claim, &workspace, cancel).await? {
             HandedOver::All => {}
-            HandedOver::Stopped => return self.leave(claim, After::Stop, Report::default()).await,
+            HandedOver::Stopped => return self.stop_short(claim, workspace).await,
             HandedOver::NotAll(failures) => {
                 let report = Report::notice(words::undelivered(&failures));
                 return self.leave(claim, After::NotDelivered, report).await;
             }
         }
         let Some(prompt) = self.begin(claim, profile).await? else {
-            return self.leave(claim, After::Stop, Report::default()).await;
+            return self.stop_short(claim, workspace).await;
         };
         let sandbox = &self.settings.sandbox;
         let end = run_turn(&profile.command, sandbox, &workspace, &prompt, cancel.clone()).await;
@@ -166,6 +166,18 @@ impl Sessions {
         self.leave(claim, After::Stop, report).await
     }
 
+    /// Lets go of a session before its turn came to an end. Where the session is to end, what its
+    /// turns left, also one that a kill cut short, is still handed back.
+    async fn stop_short(&self, claim: &Claim, workspace: Workspace) -> Result<(), WorkError> {
+        let (tx, held) = self.fenced(claim).await?;
+        tx.commit().await?;
+        let mut report = Report::default();
+        if held.stop_requested {
+            self.take_over(claim, workspace, &mut report).await?;
+        }
+        self.leave(claim, After::Stop, report).await
+    }
+
     /// Notes that the agent starts, and says with what prompt; `None` where the session is to end.
     async fn begin(&self, claim: &Claim, profile: &AgentProfile) -> Result<Option<String>, WorkError> {
         let (mut tx, held) = self.fenced(claim).await?;
@@ -213,15 +225,10 @@ impl Sessions {
         workspace: Workspace,
         end: TurnEnd,
     ) -> Result<(), WorkError> {
-        let mut report = Report::default();
         if end.how == HowEnded::Cancelled {
-            let (tx, held) = self.fenced(claim).await?;
-            tx.commit().await?;
-            if held.stop_requested {
-                self.take_over(claim, workspace, &mut report).await?;
-            }
-            return self.leave(claim, After::Stop, report).await;
+            return self.stop_short(claim, workspace).await;
         }
+        let mut report = Report::default();
         self.take_over(claim, workspace, &mut report).await?;
         report.answer = end.stdout.trim().to_owned();
         let seconds = profile.command.turn_timeout.as_secs();

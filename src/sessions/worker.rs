@@ -41,7 +41,8 @@ impl Sessions {
         let sweeping = tokio::spawn(Arc::clone(&self).sweep_until(shutdown.clone()));
         let mut slots = JoinSet::new();
         while !shutdown.is_cancelled() {
-            while slots.len() < self.settings.slots.max(1) {
+            // Below the floor of free space nothing is begun: a delivery might not end.
+            while slots.len() < self.settings.slots.max(1) && self.attachments.has_room() {
                 match self.claim_next(&worker).await {
                     Ok(Some(claim)) => drop(slots.spawn(Arc::clone(&self).hold(claim))),
                     Ok(None) => break,

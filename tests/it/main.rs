@@ -5,9 +5,18 @@
 
 #![allow(clippy::unwrap_used)] // A test that cannot go on is to fail.
 
+mod access;
+mod attachments;
+mod cli;
+mod containment;
 mod crash;
 mod durability;
 mod identity;
 mod limits;
+mod names;
+mod openapi;
+mod prompts;
+mod sessions;
 mod storage;
 mod support;
+mod tidy;

@@ -17,14 +17,16 @@ use super::wire_v1::{
 use super::wire_v3::DeliveryReceipt;
 use crate::http::answers::{Refusal, V1BadBody, V1Missing, V1Refused};
 use crate::http::body::{Fields, Query};
-use crate::http::path::PathIds;
 use crate::http::problem::ApiError;
 use crate::identity::Permission;
 use crate::identity::http::V1;
+use crate::identity::path::PathIds;
 use crate::sessions::Sessions;
 
 type Room = State<Arc<Sessions>>;
 
+/// Create a session.
+///
 /// Create a new Devin session.
 #[utoipa::path(post, path = "/v1/sessions", operation_id = "create_session_v1_sessions_post",
     summary = "Create a session", request_body = CreateSessionRequest,
@@ -41,6 +43,8 @@ pub(super) async fn create(
     Ok(Json(CreateSessionResponse::new(&sessions, created, &fields)))
 }
 
+/// List sessions.
+///
 /// List the organisation's sessions, newest first.
 #[utoipa::path(get, path = "/v1/sessions", operation_id = "list_sessions_v1_sessions_get",
     summary = "List sessions",
@@ -61,6 +65,8 @@ pub(super) async fn list(
     Ok(Json(ListSessionsResponse { sessions }))
 }
 
+/// Retrieve a session.
+///
 /// Retrieve a session with all its messages.
 #[utoipa::path(get, path = "/v1/sessions/{session_id}",
     operation_id = "get_session_v1_sessions__session_id__get", summary = "Retrieve a session",
@@ -82,6 +88,8 @@ pub(super) async fn details(
     }))
 }
 
+/// Send a message.
+///
 /// Send a message to a session. A suspended session resumes.
 #[utoipa::path(post, path = "/v1/sessions/{session_id}/message",
     operation_id = "send_message_v1_sessions__session_id__message_post", summary = "Send a message",
@@ -103,6 +111,8 @@ pub(super) async fn send(
     Ok(Json(SendMessageResponse::new(sent, &new.without_effect)))
 }
 
+/// Update session tags.
+///
 /// Replace the tags of a session.
 #[utoipa::path(put, path = "/v1/sessions/{session_id}/tags",
     operation_id = "update_session_tags_v1_sessions__session_id__tags_put", summary = "Update session tags",
@@ -123,6 +133,8 @@ pub(super) async fn replace_tags(
 }
 
 /// Terminate a session.
+///
+/// Terminate a session.
 #[utoipa::path(delete, path = "/v1/sessions/{session_id}",
     operation_id = "terminate_session_v1_sessions__session_id__delete", summary = "Terminate a session",
     params(("session_id" = String, Path, description = "The session, with or without `devin-`")),
@@ -138,6 +150,8 @@ pub(super) async fn terminate(
     Ok(Json(DetailResponse::new("Session terminated successfully")))
 }
 
+/// List delivery receipts.
+///
 /// What became of each file of a session.
 #[utoipa::path(get, path = "/v1/sessions/{session_id}/receipts",
     operation_id = "list_receipts_v1_sessions__session_id__receipts_get", summary = "List delivery receipts",

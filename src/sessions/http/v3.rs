@@ -15,15 +15,17 @@ use super::wire_v3::{
 };
 use crate::http::answers::{Problem, V3BadBody, V3Missing, V3Refused};
 use crate::http::body::{Fields, Query};
-use crate::http::path::PathIds;
 use crate::http::problem::ApiError;
 use crate::id::OrgId;
 use crate::identity::http::V3;
+use crate::identity::path::PathIds;
 use crate::identity::{Denied, Grant, Permission, Request};
 use crate::sessions::Sessions;
 
 type Room = State<Arc<Sessions>>;
 
+/// Create Session.
+///
 /// Create a new session.
 #[utoipa::path(post, path = "/v3/organizations/{org_id}/sessions", tag = "sessions",
     operation_id = "handle_create_session_v3_organizations__org_id__sessions_post", summary = "Create Session",
@@ -45,6 +47,8 @@ pub(super) async fn create(
     Ok(Json(SessionResponse::new(&sessions, created.session).noting(created.notices, &fields)))
 }
 
+/// List Sessions.
+///
 /// List sessions, newest first.
 #[utoipa::path(get, path = "/v3/organizations/{org_id}/sessions", tag = "sessions",
     operation_id = "handle_get_sessions_v3_organizations__org_id__sessions_get", summary = "List Sessions",
@@ -73,6 +77,8 @@ pub(super) async fn list(
     Ok(Json(SessionsPage::new(&sessions, page)))
 }
 
+/// Get Session.
+///
 /// Get details of a specific session.
 #[utoipa::path(get, path = "/v3/organizations/{org_id}/sessions/{devin_id}", tag = "sessions",
     operation_id = "handle_get_session_v3_organizations__org_id__sessions__devin_id__get", summary = "Get Session",
@@ -90,6 +96,8 @@ pub(super) async fn details(
     Ok(Json(SessionResponse::new(&sessions, session)))
 }
 
+/// Terminate Session.
+///
 /// Terminate a session. What it handed back until then stays.
 #[utoipa::path(delete, path = "/v3/organizations/{org_id}/sessions/{devin_id}", tag = "sessions",
     operation_id = "handle_terminate_session_v3_organizations__org_id__sessions__devin_id__delete",
@@ -116,6 +124,8 @@ pub(super) async fn terminate(
     Ok(Json(SessionResponse::new(&sessions, session)))
 }
 
+/// Archive Session.
+///
 /// Put a session away: it is listed apart from the others and goes on as before.
 #[utoipa::path(post, path = "/v3/organizations/{org_id}/sessions/{devin_id}/archive", tag = "sessions",
     operation_id = "handle_archive_session_v3_organizations__org_id__sessions__devin_id__archive_post",
@@ -134,6 +144,8 @@ pub(super) async fn archive(
     Ok(Json(SessionResponse::new(&sessions, session)))
 }
 
+/// List session messages.
+///
 /// List all messages of a session, oldest first.
 #[utoipa::path(get, path = "/v3/organizations/{org_id}/sessions/{devin_id}/messages", tag = "sessions",
     operation_id = "handle_get_session_messages_v3_organizations__org_id__sessions__devin_id__messages_get",
@@ -156,6 +168,8 @@ pub(super) async fn messages(
     Ok(Json(page.into()))
 }
 
+/// Send message to session.
+///
 /// Send a message to a session. A suspended session resumes.
 #[utoipa::path(post, path = "/v3/organizations/{org_id}/sessions/{devin_id}/messages", tag = "sessions",
     operation_id = "handle_send_session_message_v3_organizations__org_id__sessions__devin_id__messages_post",
@@ -183,6 +197,8 @@ pub(super) async fn send(
     Ok(Json(SessionResponse::new(&sessions, sent.session).noting(sent.notices, &new.without_effect)))
 }
 
+/// Get session tags.
+///
 /// Get the tags of a session.
 #[utoipa::path(get, path = "/v3/organizations/{org_id}/sessions/{devin_id}/tags", tag = "sessions",
     operation_id = "handle_get_session_tags_v3_organizations__org_id__sessions__devin_id__tags_get",
@@ -201,6 +217,8 @@ pub(super) async fn tags(
     Ok(Json(SessionTagsResponse { tags }))
 }
 
+/// Append session tags.
+///
 /// Add tags to a session, which may carry 50.
 #[utoipa::path(post, path = "/v3/organizations/{org_id}/sessions/{devin_id}/tags", tag = "sessions",
     operation_id = "handle_append_session_tags_v3_organizations__org_id__sessions__devin_id__tags_post",
@@ -222,6 +240,8 @@ pub(super) async fn add_tags(
     Ok(Json(SessionTagsResponse { tags }))
 }
 
+/// Replace session tags.
+///
 /// Replace the tags of a session, which may carry 50.
 #[utoipa::path(put, path = "/v3/organizations/{org_id}/sessions/{devin_id}/tags", tag = "sessions",
     operation_id = "handle_replace_session_tags_v3_organizations__org_id__sessions__devin_id__tags_put",
@@ -243,6 +263,8 @@ pub(super) async fn replace_tags(
     Ok(Json(SessionTagsResponse { tags }))
 }
 
+/// List session attachments.
+///
 /// List the files of a session, in both directions.
 #[utoipa::path(get, path = "/v3/organizations/{org_id}/sessions/{devin_id}/attachments", tag = "sessions",
     operation_id = "handle_get_session_attachments_v3_organizations__org_id__sessions__devin_id__attachments_get",
@@ -260,6 +282,8 @@ pub(super) async fn attachments(
     files_of(&sessions, &grant, &ids).await
 }
 
+/// List session attachments (enterprise).
+///
 /// List the files of a session of any organisation, in both directions.
 #[utoipa::path(get, path = "/v3/enterprise/sessions/{devin_id}/attachments", tag = "sessions",
     operation_id = "handle_get_account_session_attachments_v3_enterprise_sessions__devin_id__attachments_get",
@@ -284,6 +308,8 @@ pub(super) async fn attachments_for_enterprise(
     files_of(&sessions, &grant, &ids).await
 }
 
+/// List delivery receipts.
+///
 /// What became of each file of a session.
 #[utoipa::path(get, path = "/v3/organizations/{org_id}/sessions/{devin_id}/receipts", tag = "sessions",
     operation_id = "handle_get_session_receipts_v3_organizations__org_id__sessions__devin_id__receipts_get",

@@ -15,12 +15,13 @@ use super::{PATIENCE, User, eventually};
 
 /// One service and its data folder. Dropping it kills the service and removes the folder.
 pub struct TestApp {
+    // Before the folder: the service is to be gone when its folder goes.
+    process: Option<Process>,
     home: TempDir,
     config: Option<PathBuf>,
     env: Vec<(String, String)>,
     wrapper: Vec<String>,
     address: SocketAddr,
-    process: Option<Process>,
     first_run: Value,
     client: reqwest::Client,
 }
@@ -181,6 +182,13 @@ impl TestApp {
         assert_eq!(address, self.address);
         self.process = Some(process);
         self.wait_until_ready().await;
+    }
+
+    /// Writes the configuration anew, for the next start.
+    pub fn configure(&mut self, toml: &str) {
+        let path = self.home.path().join("satchel.toml");
+        std::fs::write(&path, toml).unwrap();
+        self.config = Some(path);
     }
 
     /// Stops the service in order and starts it again.

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod catalogue;
 pub mod form;
+pub mod sessions;
 pub mod strace;
 pub mod user;
 pub mod wire;

@@ -4,6 +4,8 @@
 //! what FastAPI adds and the annotations cannot say: titles, made from names. The operation ids and
 //! schema names are those of the seed pages.
 
+mod page;
+
 use axum::Router;
 use axum::http::header;
 use axum::response::{Html, IntoResponse};
@@ -12,7 +14,6 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
-use super::docs_page;
 use crate::{attachments, identity, sessions};
 
 /// The document of the v1 API.
@@ -24,7 +25,7 @@ pub fn v1() -> OpenApi {
     ];
     let info = json!({
         "title": "Devin API v1",
-        "description": "Devin API v1 with Personal and Service API Keys",
+        "description": "Devin v1 API with Personal and Service API Keys",
         "version": "1.0.0",
     });
     document(rooms, &info, "Personal API Key (apk_user_*) or Service API Key (apk_*)")
@@ -53,8 +54,8 @@ where
 {
     let limit = format!(" A file may have at most {max_upload_bytes} bytes.");
     let (v1, v3) = (with_limit(&v1(), &limit), with_limit(&v3(), &limit));
-    let page = docs_page::render(&[&v1, &v3]);
-    let index = docs_page::index(public_url, max_upload_bytes);
+    let page = page::render(&[&v1, &v3]);
+    let index = page::index(public_url, max_upload_bytes);
     let (v1, v3) = (yaml(&v1), yaml(&v3));
     Router::new()
         .route("/v1-openapi.yaml", get(|| async { ([(header::CONTENT_TYPE, "application/yaml")], v1) }))

@@ -9,9 +9,9 @@ use std::convert::Infallible;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 
+use super::{Denied, Grant, Permission, Request};
 use crate::http::problem::ApiError;
 use crate::id::{AttachmentId, OrgId, SessionId};
-use crate::identity::{Denied, Grant, Permission, Request};
 
 /// `{org_id}`, `{devin_id}` or `{session_id}`, and `{attachment_id}`, where the path has them and they
 /// are ids.

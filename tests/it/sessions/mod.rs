@@ -1,0 +1,11 @@
+//! Sessions from their creation to their end, through the API and with real agents, which are shell
+//! scripts here.
+
+mod asking;
+mod claims;
+mod delivery;
+mod lists;
+mod queue;
+mod restart;
+mod standing;
+mod turns;

@@ -1,0 +1,122 @@
+//! Sessions survive the service: an orderly stop, and a kill.
+
+use std::fs;
+
+use crate::support::TestApp;
+use crate::support::sessions::AT_WORK;
+
+/// Counts its runs before it is [`AT_WORK`].
+fn counting() -> String {
+    format!("echo x >> runs; {AT_WORK}")
+}
+
+#[tokio::test]
+async fn a_turn_that_a_kill_cut_short_runs_again() {
+    let mut app = TestApp::with_agent("", &counting()).await;
+    for user in [app.v1(), app.v3()] {
+        let data = user.upload("data.csv", &b"a,b\n"[..]).await;
+        let session = user.open(&data.line()).await;
+        app.written(&session, "ready").await;
+        app.kill9();
+        fs::remove_file(app.workspace(&session).join("ready")).unwrap();
+        app.start_again().await;
+        app.written(&session, "ready").await;
+        app.let_go(&session);
+        session.until_waiting().await;
+        let answers = session.answers().await;
+        assert_eq!(answers.len(), 2, "{answers:#?}");
+        assert!(answers[0].contains("runs again (attempt 2 of 3)"), "{}", answers[0]);
+        assert_eq!(answers[1], "done");
+        assert_eq!(app.written(&session, "runs").await, "x\nx\n");
+        assert_eq!(session.receipts().await[0]["state"], "delivered");
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_is_cut_short_again_and_again_is_given_up() {
+    let mut app = TestApp::with_agent("", &counting()).await;
+    let session = app.v3().open("hello").await;
+    for _ in 0..3 {
+        app.written(&session, "ready").await;
+        app.kill9();
+        fs::remove_file(app.workspace(&session).join("ready")).unwrap();
+        app.start_again().await;
+    }
+    session.until("suspended/error").await;
+    let said = session.answers().await.pop().unwrap();
+    assert!(said.contains("stopped 3 times"), "{said}");
+    assert_eq!(app.written(&session, "runs").await, "x\nx\nx\n");
+    session.say("go on").await;
+    app.written(&session, "ready").await;
+}
+
+#[tokio::test]
+async fn an_orderly_stop_lets_turns_run_again_at_the_next_start() {
+    let mut app = TestApp::with_agent("drain_seconds = 0", &counting()).await;
+    let session = app.v3().open("hello").await;
+    app.written(&session, "ready").await;
+    assert!(app.terminate().await.success());
+    fs::remove_file(app.workspace(&session).join("ready")).unwrap();
+    app.start_again().await;
+    app.written(&session, "ready").await;
+    assert_eq!(session.of(&app.v1()).standing().await, "working");
+    app.let_go(&session);
+    session.until_waiting().await;
+    let answers = session.answers().await;
+    assert!(answers[0].contains("runs again when the service is back"), "{}", answers[0]);
+    assert_eq!(answers[1..], ["done"], "an orderly stop does not count as an attempt");
+}
+
+#[tokio::test]
+async fn an_orderly_stop_waits_for_turns_that_end_in_time() {
+    let mut app = TestApp::with_agent("drain_seconds = 60", &counting()).await;
+    let session = app.v3().open("hello").await;
+    app.written(&session, "ready").await;
+    let workspace = app.workspace(&session);
+    let gone = app.v3();
+    let (stopped, ()) = tokio::join!(app.terminate(), async {
+        // Once it takes no more requests it is stopping, and the agent is still at work.
+        crate::support::eventually("the service stops listening", async || {
+            gone.request("GET", "/health/live").send().await.is_err().then_some(())
+        })
+        .await;
+        fs::write(workspace.join("go"), "").unwrap();
+    });
+    assert!(stopped.success());
+    app.start_again().await;
+    session.until_waiting().await;
+    assert_eq!(session.answers().await, ["done"]);
+    assert_eq!(app.written(&session, "runs").await, "x\n");
+}
+
+#[tokio::test]
+async fn what_waited_in_the_queue_runs_after_a_kill() {
+    let mut app = TestApp::with_agent("session_slots = 1", &counting()).await;
+    let user = app.v1();
+    let keeper = user.open("one").await;
+    app.written(&keeper, "ready").await;
+    let file = user.upload("data.csv", &b"a,b\n"[..]).await;
+    let waiting = user.open(&file.line()).await;
+    app.kill9();
+    app.let_go(&keeper);
+    app.start_again().await;
+    app.written(&waiting, "ready").await;
+    app.let_go(&waiting);
+    waiting.until_waiting().await;
+    assert_eq!(waiting.answers().await, ["done"], "it was not cut short");
+    assert_eq!(waiting.receipts().await[0]["state"], "delivered");
+}
+
+#[tokio::test]
+async fn a_session_whose_turn_a_kill_cut_short_can_be_ended_and_keeps_its_outputs() {
+    let script = format!("echo half > output/half.txt; {AT_WORK}");
+    let mut app = TestApp::with_agent("session_slots = 1", &script).await;
+    let user = app.v3();
+    let session = user.open("hello").await;
+    app.written(&session, "ready").await;
+    app.kill9();
+    app.start_again().await;
+    let ended = session.end().await.expect(200).json();
+    assert_eq!(ended["status"], "exit");
+    assert_eq!(session.receipts().await[0]["path"], "output/half.txt");
+}
