@@ -163,7 +163,7 @@ impl Parser {
             let searched = &self.pending[..self.pending.len().min(MAX_HEADER_BYTES + 4)];
             match memchr::memmem::find(searched, b"\r\n\r\n") {
                 Some(at) => at + 2,
-                None if searched.len() > MAX_HEADER_BYTES => {
+                None if searched.len() == MAX_HEADER_BYTES + 4 => {
                     return Err(FormError::Malformed("a part has more than 16384 bytes of headers"));
                 }
                 None => return Ok(None),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::{Event, FormError, Parser, PartHead};
+use super::{Event, FormError, MAX_HEADER_BYTES, Parser, PartHead};
 
 type Parts = Vec<(PartHead, Vec<u8>)>;
 
@@ -111,6 +111,18 @@ fn what_is_malformed_is_refused() {
     assert!(parse(&format!("--XX\r\nX: {}", "y".repeat(20_000))).is_err());
     let parts = "--XX\r\nContent-Disposition: form-data; name=a\r\n\r\n\r\n".repeat(1001);
     assert!(parse(&parts).is_err());
+}
+
+#[test]
+fn how_long_headers_may_be_does_not_depend_on_how_they_come() {
+    let line = format!("{FILE}\r\nX: ");
+    for (more, fits) in [(0, true), (1, false)] {
+        let head = format!("{line}{}", "y".repeat(MAX_HEADER_BYTES - line.len() + more));
+        for size in [1, 7, usize::MAX] {
+            let parts = parse_in(one(&head, "data").as_bytes(), size);
+            assert_eq!(parts.is_ok(), fits, "{} bytes in pieces of {size}", head.len());
+        }
+    }
 }
 
 #[test]
