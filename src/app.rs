@@ -273,7 +273,8 @@ fn profiles(config: &Config) -> anyhow::Result<(Vec<AgentProfile>, String)> {
     let program = std::env::current_exe().context("the path of this program is not known")?;
     let mut command = CommandProfile::new(EXAMPLE_AGENT, program.to_string_lossy());
     command.args = vec![EXAMPLE_AGENT.to_owned()];
-    command.network = Network::None;
+    // Without an isolation there is nothing that could take the network away.
+    command.network = if config.isolation == Some(Isolation::None) { Network::Host } else { Network::None };
     profiles.push(AgentProfile { command, output_hint: String::new() });
     Ok((profiles, EXAMPLE_AGENT.to_owned()))
 }

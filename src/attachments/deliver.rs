@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 
 use super::filename::{Disposition, content_disposition};
 use super::{Attachment, Attachments, kind};
+use crate::http::digest;
 use crate::http::problem::ApiError;
 use crate::http::range::{Selection, Validators, select};
 use crate::identity::Request;
@@ -70,6 +71,7 @@ impl Attachments {
             }
         };
         set(header::ETAG, has.etag);
+        set(HeaderName::from_static("repr-digest"), digest::print(&attachment.sha256));
         set(header::LAST_MODIFIED, has.modified.http_date());
         if !bare {
             let inline = kind::renders_inline(&attachment.content_type);

@@ -22,6 +22,9 @@ use crate::identity::http::{Either, V1, V3};
 use crate::identity::path::PathIds;
 use crate::identity::{Grant, Identity, Permission, Request, Scope};
 
+/// In the answer of an upload: the SHA-256 of what was kept, hexadecimal.
+const SHA256: HeaderName = HeaderName::from_static("x-content-sha256");
+
 const NOT_FOUND: ApiError = ApiError::NotFound("Attachment not found");
 
 /// The v1 operations of this room, for `/v1-openapi.yaml`.
@@ -62,6 +65,11 @@ pub struct UploadV3 {
     #[schema(value_type = String, format = Binary)]
     pub file: Vec<u8>,
 }
+
+/// A file's bytes.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub struct FileBytes(pub Vec<u8>);
 
 /// The routes of this room.
 pub fn routes<S>() -> Router<S>
@@ -110,9 +118,9 @@ pub async fn upload_v1(
 ) -> Result<Response, ApiError> {
     let grant = request.may_at_home(Permission::UseDevinSessions)?;
     let attachment = upload(&room, &request, &grant, &headers, body).await?;
-    let url = room.url_of(&attachment);
+    let (url, digest) = (room.url_of(&attachment), [(SHA256, attachment.sha256)]);
     let plain = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(prefers_text);
-    Ok(if plain { url.into_response() } else { Json(url).into_response() })
+    Ok(if plain { (digest, url).into_response() } else { (digest, Json(url)).into_response() })
 }
 
 /// Upload an attachment.
@@ -131,14 +139,15 @@ pub async fn upload_v3(
     ids: PathIds,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<AttachmentResponse>, ApiError> {
+) -> Result<Response, ApiError> {
     let grant = ids.may(&request, Permission::UseDevinSessions)?;
     let attachment = upload(&room, &request, &grant, &headers, body).await?;
-    Ok(Json(AttachmentResponse {
+    let answer = AttachmentResponse {
         attachment_id: attachment.id.to_string(),
         url: room.url_of(&attachment),
         name: attachment.name,
-    }))
+    };
+    Ok(([(SHA256, attachment.sha256)], Json(answer)).into_response())
 }
 
 async fn upload(
@@ -167,7 +176,9 @@ async fn upload(
 #[utoipa::path(get, path = "/v1/attachments/{attachment_id}/{name}",
     operation_id = "download_attachment_v1_attachments__attachment_id___name__get",
     params(("attachment_id" = String, Path), ("name" = String, Path)),
-    responses((status = 200, description = "The bytes", body = Vec<u8>, content_type = "*/*"), V1Refused, V1Download))]
+    responses((status = 200, description = "The bytes", body = FileBytes, content_type = "*/*"),
+        (status = 206, description = "The bytes of the range", body = FileBytes, content_type = "*/*"),
+        (status = 304, description = "What the client has is still right"), V1Refused, V1Download))]
 pub async fn download_v1(
     State(room): State<Arc<Attachments>>,
     V1(request): V1,
@@ -183,7 +194,9 @@ pub async fn download_v1(
 #[utoipa::path(get, path = "/v3/organizations/{org_id}/attachments/{attachment_id}/{name}", tag = "attachments",
     operation_id = "handle_download_attachment_v3_organizations__org_id__attachments__attachment_id___name__get",
     params(("org_id" = String, Path), ("attachment_id" = String, Path), ("name" = String, Path)),
-    responses((status = 200, description = "The bytes", body = Vec<u8>, content_type = "*/*"), V3Refused, V3Download))]
+    responses((status = 200, description = "The bytes", body = FileBytes, content_type = "*/*"),
+        (status = 206, description = "The bytes of the range", body = FileBytes, content_type = "*/*"),
+        (status = 304, description = "What the client has is still right"), V3Refused, V3Download))]
 pub async fn download_v3(
     State(room): State<Arc<Attachments>>,
     V3(request): V3,
@@ -310,6 +323,9 @@ impl From<ReceiveError> for ApiError {
             }
             ReceiveError::Form(error @ (FormError::Malformed(_) | FormError::Unfinished)) => {
                 Self::invalid(body(), error.to_string(), "multipart_invalid")
+            }
+            ReceiveError::OtherBytes { .. } => {
+                Self::invalid(vec!["body".into(), "file".into()], error.to_string(), "digest_mismatch")
             }
             ReceiveError::Form(error @ FormError::OthersTooLarge) => Self::TooLarge(error.to_string()),
             ReceiveError::Form(error @ FormError::Silent(_)) => Self::Timeout(error.to_string()),

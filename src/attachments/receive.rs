@@ -43,6 +43,14 @@ pub enum ReceiveError {
     /// The catalogue failed for a whole batch.
     #[error(transparent)]
     Catalogue(Arc<DbError>),
+    /// The bytes are not those that the client said it sent.
+    #[error("the file's SHA-256 is {found}, not {wanted} as its Content-Digest says; nothing was kept")]
+    OtherBytes {
+        /// What the client said.
+        wanted: String,
+        /// What came.
+        found: String,
+    },
     /// The key was revoked or lost its permission while the upload was on its way.
     #[error("the key was revoked, expired or lost its permission while the upload was on its way")]
     NoLongerAllowed,
@@ -73,10 +81,14 @@ impl Attachments {
             while let Some(bytes) = form.chunk().await? {
                 intake.write(bytes).await?;
             }
-            last = Some((head.filename.unwrap_or_default(), intake));
+            last = Some((head, intake));
         }
-        let (raw_name, intake) = last.ok_or(ReceiveError::NoFile)?;
+        let (head, intake) = last.ok_or(ReceiveError::NoFile)?;
         let staged = intake.finish().await?;
+        if let Some(wanted) = head.sha256.filter(|wanted| *wanted != staged.sha256) {
+            return Err(ReceiveError::OtherBytes { wanted, found: staged.sha256.clone() });
+        }
+        let raw_name = head.filename.unwrap_or_default();
         let sent = Sent { org: grant.org().clone(), raw_name, source: Source::User, session_id: None };
         self.keep(sent, staged, Some(grant.clone())).await
     }

@@ -53,6 +53,7 @@ impl Attachments {
                 self.free(&locator, size).await?;
             }
         }
+        self.sweep_packs().await?;
         for folder in 0..=u8::MAX {
             let blobs = Arc::clone(&self.blobs);
             let files =
@@ -65,6 +66,27 @@ impl Attachments {
                     spawn_blocking(move || blobs.discard(&file, 0)).await.map_err(io::Error::other)??;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Removes packs that hold nothing any more, and frees what the last run wrote without a row.
+    async fn sweep_packs(&self) -> Result<(), SweepError> {
+        let blobs = Arc::clone(&self.blobs);
+        let closed = spawn_blocking(move || blobs.closed_packs()).await.map_err(io::Error::other)??;
+        for segment in &closed {
+            let (segment, last) = (*segment, closed.last() == Some(segment));
+            let limit = if last { i64::MAX } else { 1 };
+            let mut conn = self.db.read().await?;
+            let kept = store::live_blobs(&mut conn, &format!("pack:{segment}:"), limit).await?;
+            drop(conn);
+            let blobs = Arc::clone(&self.blobs);
+            let work = move || match (kept.is_empty(), last) {
+                (true, _) => blobs.remove_pack(segment),
+                (false, true) => blobs.keep_only(segment, &kept),
+                (false, false) => Ok(()),
+            };
+            spawn_blocking(work).await.map_err(io::Error::other)??;
         }
         Ok(())
     }

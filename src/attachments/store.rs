@@ -4,6 +4,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::commit::Arrival;
 use super::{Attachment, Gone, Source};
+use crate::blobs::Locator;
 use crate::clock::Moment;
 use crate::db::{Conn, DbError, Row, in_rows, placeholders};
 use crate::id::{AttachmentId, OrgId};
@@ -123,13 +124,41 @@ pub(super) async fn forget_discarded(conn: &mut Conn, blob: &str) -> Result<(), 
     Ok(())
 }
 
-/// Whether any row, live or gone, names a blob.
+/// Whether a live row names a blob.
 pub(super) async fn is_named(conn: &mut Conn, blob: &str) -> Result<bool, DbError> {
-    let found: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM attachments WHERE blob = $1")
-        .bind(blob)
-        .fetch_one(conn)
-        .await?;
+    let found: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM attachments WHERE blob = $1 AND deleted_at IS NULL")
+            .bind(blob)
+            .fetch_one(conn)
+            .await?;
     Ok(found > 0)
+}
+
+/// At most so many live blobs whose locator begins with a prefix, and their sizes. The prefix ends
+/// in `:`, so the texts that begin with it lie before the one that ends in `;` instead.
+pub(super) async fn live_blobs(
+    conn: &mut Conn,
+    prefix: &str,
+    limit: i64,
+) -> Result<Vec<(Locator, u64)>, DbError> {
+    let after = format!("{};", prefix.trim_end_matches(':'));
+    let rows = sqlx::query(
+        "SELECT blob, size FROM attachments WHERE blob >= $1 AND blob < $2 AND deleted_at IS NULL LIMIT $3",
+    )
+    .bind(prefix)
+    .bind(after)
+    .bind(limit)
+    .fetch_all(conn)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let blob = row
+                .try_get::<String, _>("blob")?
+                .parse()
+                .map_err(|_| DbError::Corrupt("attachments.blob"))?;
+            Ok((blob, row.try_get::<i64, _>("size")?.unsigned_abs()))
+        })
+        .collect()
 }
 
 fn attachment(row: &Row) -> Result<Attachment, DbError> {

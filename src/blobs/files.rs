@@ -70,8 +70,10 @@ impl Files {
         })
     }
 
+    /// Removes a file for good: the removal survives a power cut when this returns.
     pub fn remove(&self, id: Uuid) -> io::Result<()> {
-        fs::remove_file(self.path(id)).or_else(ignore(io::ErrorKind::NotFound))
+        fs::remove_file(self.path(id)).or_else(ignore(io::ErrorKind::NotFound))?;
+        sync_dir(&self.folder(id.as_bytes()[0]))
     }
 
     /// The blobs of one folder that were there before this run began.

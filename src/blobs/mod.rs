@@ -2,8 +2,8 @@
 //!
 //! A blob belongs to exactly one attachment and is never shared, so discarding it can never take
 //! bytes from another. The room knows nothing of attachments or organisations; whoever keeps a
-//! [`Locator`] in a committed row owns the blob, and [`Blobs::discard`] and
-//! [`Blobs::stray_files`] clean up what no row names.
+//! [`Locator`] in a committed row owns the blob, and [`Blobs::discard`], [`Blobs::stray_files`] and
+//! [`Blobs::keep_only`] clean up what no row names.
 //!
 //! Two places, chosen by size (docs/storage.md says why):
 //!
@@ -212,7 +212,7 @@ impl Blobs {
     pub fn discard(&self, at: &Locator, size: u64) -> io::Result<()> {
         match at {
             Locator::File(id) => self.files.remove(*id),
-            Locator::Pack { segment, offset } => self.packs.punch(*segment, *offset, size),
+            Locator::Pack { segment, offset } => self.packs.discard(*segment, *offset, size),
         }
     }
 
@@ -220,6 +220,29 @@ impl Blobs {
     /// caller removes those that no row names.
     pub fn stray_files(&self, folder: u8) -> io::Result<Vec<Locator>> {
         Ok(self.files.list_older(folder)?.into_iter().map(Locator::File).collect())
+    }
+
+    /// Packs of earlier runs, in their order. Of each, the caller says what rows still name; bytes
+    /// that never got a row can only be in the last one.
+    pub fn closed_packs(&self) -> io::Result<Vec<u64>> {
+        self.packs.closed()
+    }
+
+    /// Removes a closed pack that no row names.
+    pub fn remove_pack(&self, segment: u64) -> io::Result<()> {
+        self.packs.remove(segment)
+    }
+
+    /// Frees what of a closed pack belongs to no blob. `kept`: place and size of those that do.
+    pub fn keep_only(&self, segment: u64, kept: &[(Locator, u64)]) -> io::Result<()> {
+        let mut places: Vec<(u64, u64)> = kept
+            .iter()
+            .filter_map(|(at, size)| match at {
+                Locator::Pack { segment: of, offset } if *of == segment => Some((*offset, *size)),
+                _ => None,
+            })
+            .collect();
+        self.packs.keep_only(segment, &mut places)
     }
 
     /// Whether there is room above the floor of free space.

@@ -28,6 +28,8 @@ const OPEN_SEGMENTS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Packs {
     dir: PathBuf,
+    /// The last pack of earlier runs.
+    last_before: u64,
     active: Mutex<Active>,
     readers: Mutex<HashMap<u64, Arc<File>>>,
 }
@@ -43,15 +45,10 @@ struct Active {
 impl Packs {
     pub fn open(dir: &Path) -> io::Result<Self> {
         make_dir_durably(dir)?;
-        let mut last = 0;
-        for entry in std::fs::read_dir(dir)? {
-            let name = entry?.file_name();
-            let number =
-                name.to_str().and_then(|name| name.strip_suffix(".pack")).and_then(|n| n.parse().ok());
-            last = last.max(number.unwrap_or(0));
-        }
+        let last = numbers(dir)?.into_iter().max().unwrap_or(0);
         Ok(Self {
             dir: dir.to_owned(),
+            last_before: last,
             active: Mutex::new(Active { file: None, segment: last, end: 0 }),
             readers: Mutex::default(),
         })
@@ -115,19 +112,45 @@ impl Packs {
         Ok(file)
     }
 
-    /// Gives a blob's blocks back to the file system; zeroes where the file system cannot.
-    pub fn punch(&self, segment: u64, offset: u64, size: u64) -> io::Result<()> {
+    /// The packs of earlier runs, to which nothing is appended any more; the last of them may have
+    /// bytes at its end that no row names.
+    pub fn closed(&self) -> io::Result<Vec<u64>> {
+        let mut closed = numbers(&self.dir)?;
+        closed.retain(|number| *number <= self.last_before);
+        closed.sort_unstable();
+        Ok(closed)
+    }
+
+    /// Removes a pack that holds nothing any more.
+    pub fn remove(&self, segment: u64) -> io::Result<()> {
+        std::fs::remove_file(self.path(segment))?;
+        sync_dir(&self.dir)
+    }
+
+    /// Frees what of a closed pack belongs to no blob; `kept`: offset and size of those that do.
+    pub fn keep_only(&self, segment: u64, kept: &mut [(u64, u64)]) -> io::Result<()> {
+        kept.sort_unstable();
+        let file = OpenOptions::new().write(true).open(self.path(segment))?;
+        let end = file.metadata()?.len().next_multiple_of(ALIGNMENT);
+        let mut free_from = 0;
+        for (offset, size) in kept.iter().copied().chain([(end, 0)]) {
+            if offset > free_from {
+                punch(&file, free_from, offset - free_from)?;
+            }
+            free_from = offset + room_for(size);
+        }
+        file.sync_data()
+    }
+
+    /// Frees one blob's blocks; they stay free after a power cut when this returns.
+    pub fn discard(&self, segment: u64, offset: u64, size: u64) -> io::Result<()> {
         let file = match OpenOptions::new().write(true).open(self.path(segment)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match rustix::fs::fallocate(&file, flags, offset, room_for(size)) {
-            Ok(()) => Ok(()),
-            Err(rustix::io::Errno::OPNOTSUPP) => file.write_all_at(&vec![0; room_for(size) as usize], offset),
-            Err(error) => Err(error.into()),
-        }
+        punch(&file, offset, room_for(size))?;
+        file.sync_data()
     }
 
     fn path(&self, segment: u64) -> PathBuf {
@@ -139,4 +162,32 @@ impl Packs {
 /// to one blob.
 fn room_for(size: u64) -> u64 {
     size.max(1).next_multiple_of(ALIGNMENT)
+}
+
+/// The packs in a folder.
+fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".pack"));
+        found.extend(number.and_then(|number| number.parse::<u64>().ok()));
+    }
+    Ok(found)
+}
+
+/// Gives blocks back to the file system; overwrites them with zeroes where it cannot take them.
+fn punch(file: &File, offset: u64, size: u64) -> io::Result<()> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, flags, offset, size) {
+        Err(rustix::io::Errno::OPNOTSUPP) => {}
+        done => return Ok(done?),
+    }
+    let zeroes = vec![0; 64 * 1024];
+    let mut done = 0;
+    while done < size {
+        let piece = zeroes.len().min((size - done) as usize);
+        file.write_all_at(&zeroes[..piece], offset + done)?;
+        done += piece as u64;
+    }
+    Ok(())
 }

@@ -97,6 +97,8 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|arg| arg == "contain") {
         return sessions::contain::contain_main();
     }
+    // Whatever is kept is for the service's user alone, whoever made the data folder.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {

@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod body;
+pub mod digest;
 pub mod form;
 pub mod health;
 pub mod problem;

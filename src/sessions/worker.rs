@@ -40,9 +40,15 @@ impl Sessions {
         let worker = Uuid::new_v4().to_string();
         let sweeping = tokio::spawn(Arc::clone(&self).sweep_until(shutdown.clone()));
         let mut slots = JoinSet::new();
+        let mut was_full = false;
         while !shutdown.is_cancelled() {
             // Below the floor of free space nothing is begun: a delivery might not end.
-            while slots.len() < self.settings.slots.max(1) && self.attachments.has_room() {
+            let full = !self.attachments.has_room();
+            if full && !was_full {
+                tracing::warn!("sessions wait: the disk is as full as it may become");
+            }
+            was_full = full;
+            while !full && slots.len() < self.settings.slots.max(1) {
                 match self.claim_next(&worker).await {
                     Ok(Some(claim)) => drop(slots.spawn(Arc::clone(&self).hold(claim))),
                     Ok(None) => break,

@@ -68,6 +68,7 @@ async fn keys_of_every_kind_are_made_listed_and_revoked_beside_the_running_serve
         let id = made["id"].as_str().unwrap();
         let secret = made["key"].as_str().unwrap();
         assert!(secret.starts_with(prefix), "{kind}");
+        assert_eq!((&made["kind"], &made["org_id"]), (&json!(wire), &json!(app.org())));
         let path = if prefix == "cog_" { "/v3/self" } else { "/v1/auth_status" };
         app.bearer(secret).get(path).await.expect(200);
 

@@ -89,7 +89,7 @@ async fn the_scheme_is_bearer_in_any_case_and_nothing_else() {
 #[tokio::test]
 async fn a_key_is_good_until_it_expires() {
     let app = TestApp::start().await;
-    let user = app.key(&["--kind", "service-user", "--expires-in-seconds", "3"]).await;
+    let user = app.key(&["--kind", "service-user", "--expires-in-seconds", "8"]).await;
     user.get("/v3/self").await.expect(200);
     let refused = eventually("the key expires", async || {
         Some(user.get("/v3/self").await).filter(|answer| answer.status != 200)
@@ -109,11 +109,13 @@ async fn a_key_revoked_beside_the_running_server_is_refused_within_two_seconds()
         app.revoke(&user).await;
         let revoked = Instant::now();
         let refused = eventually("the key is refused", async || {
-            Some(user.get(path).await).filter(|answer| answer.status != 200)
+            let asked = revoked.elapsed();
+            let answer = user.get(path).await;
+            assert!(answer.status != 200 || asked < Duration::from_secs(2), "still good after {asked:?}");
+            Some(answer).filter(|answer| answer.status != 200)
         })
         .await;
         refused.expect(401);
-        assert!(revoked.elapsed() < Duration::from_secs(2), "{:?}", revoked.elapsed());
     }
 }
 

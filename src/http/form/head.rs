@@ -1,5 +1,7 @@
 //! A part's headers and the request's boundary.
 
+use crate::http::digest;
+
 use super::{FormError, MAX_BOUNDARY, MAX_HEADERS};
 
 /// What a part's headers say of it.
@@ -9,7 +11,12 @@ pub struct PartHead {
     pub name: String,
     /// The file's name as sent, if the part is a file: not made safe. Never empty.
     pub filename: Option<String>,
+    /// The SHA-256 that the client says the part has (`Content-Digest`, RFC 9530), hexadecimal.
+    pub sha256: Option<String>,
 }
+
+const BAD_DIGEST: FormError =
+    FormError::Malformed("a Content-Digest header holds no `sha-256=:<base64 of 32 bytes>:`");
 
 /// The boundary named by a `Content-Type` header.
 pub(super) fn boundary(content_type: &str) -> Result<Vec<u8>, FormError> {
@@ -30,6 +37,7 @@ pub(super) fn boundary(content_type: &str) -> Result<Vec<u8>, FormError> {
 /// Reads a part's header lines, each ended by CR LF.
 pub(super) fn parse(block: &[u8]) -> Result<PartHead, FormError> {
     let mut disposition = None;
+    let mut sha256 = None;
     let mut rest = block;
     let mut count = 0;
     while !rest.is_empty() {
@@ -51,9 +59,12 @@ pub(super) fn parse(block: &[u8]) -> Result<PartHead, FormError> {
         }
         if name.eq_ignore_ascii_case(b"content-disposition") {
             disposition = Some(value);
+        } else if name.eq_ignore_ascii_case(b"content-digest") {
+            let digest = std::str::from_utf8(value).map_err(|_| BAD_DIGEST)?;
+            sha256 = digest::parse(digest).map_err(|digest::BadDigest| BAD_DIGEST)?;
         }
     }
-    let mut head = PartHead::default();
+    let mut head = PartHead { sha256, ..PartHead::default() };
     let mut named = false;
     for (key, value) in Fields::new(disposition.unwrap_or_default()) {
         match key.to_ascii_lowercase().as_slice() {

@@ -39,7 +39,7 @@ fn parse(body: &str) -> Result<Option<Parts>, FormError> {
 
 fn file(name: &str, filename: &str, data: &str) -> (PartHead, Vec<u8>) {
     let filename = (!filename.is_empty()).then(|| filename.to_owned());
-    (PartHead { name: name.to_owned(), filename }, data.as_bytes().to_vec())
+    (PartHead { name: name.to_owned(), filename, sha256: None }, data.as_bytes().to_vec())
 }
 
 fn one(head: &str, data: &str) -> String {

@@ -84,7 +84,7 @@ async fn a_key_revoked_in_the_middle_of_an_upload_uploads_nothing() {
 #[tokio::test]
 async fn a_key_that_expires_in_the_middle_of_an_upload_uploads_nothing() {
     let app = TestApp::start().await;
-    let user = app.key(&["--kind", "personal", "--expires-in-seconds", "2"]).await;
+    let user = app.key(&["--kind", "personal", "--expires-in-seconds", "8"]).await;
     let (mut wire, rest) = begun(&app, &user, 1000).await;
     eventually("the key expires", async || (user.get("/v1/auth_status").await.status == 401).then_some(()))
         .await;

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::support::TestApp;
 use crate::support::sessions::AT_WORK;
+use crate::support::{TestApp, eventually};
 
 /// Counts its runs before it is [`AT_WORK`].
 fn counting() -> String {
@@ -76,7 +76,7 @@ async fn an_orderly_stop_waits_for_turns_that_end_in_time() {
     let gone = app.v3();
     let (stopped, ()) = tokio::join!(app.terminate(), async {
         // Once it takes no more requests it is stopping, and the agent is still at work.
-        crate::support::eventually("the service stops listening", async || {
+        eventually("the service stops listening", async || {
             gone.request("GET", "/health/live").send().await.is_err().then_some(())
         })
         .await;
@@ -119,4 +119,32 @@ async fn a_session_whose_turn_a_kill_cut_short_can_be_ended_and_keeps_its_output
     let ended = session.end().await.expect(200).json();
     assert_eq!(ended["status"], "exit");
     assert_eq!(session.receipts().await[0]["path"], "output/half.txt");
+}
+
+#[tokio::test]
+async fn no_session_starts_while_the_disk_is_as_full_as_it_may_become() {
+    let mut app = TestApp::with_agent("session_slots = 1\ndrain_seconds = 0", AT_WORK).await;
+    let keeper = app.v3().open("one").await;
+    app.written(&keeper, "ready").await;
+    let waiting = app.v3().open("two").await;
+    let file = app.home().join("satchel.toml");
+    let config = fs::read_to_string(&file).unwrap();
+    app.terminate().await;
+    fs::remove_file(app.workspace(&keeper).join("ready")).unwrap();
+    fs::write(&file, format!("min_free_bytes = 9_000_000_000_000_000_000\n{config}")).unwrap();
+    app.start_again().await;
+    eventually("the worker has looked", async || app.log().contains("sessions wait").then_some(())).await;
+    assert_eq!(waiting.standing().await, "new");
+    // Whatever the worker had begun by now would have left its traces once it has stopped.
+    app.terminate().await;
+    assert!(!app.folder(&waiting).exists());
+    assert!(!app.workspace(&keeper).join("ready").exists());
+
+    fs::write(&file, config).unwrap();
+    app.let_go(&keeper);
+    app.start_again().await;
+    app.written(&waiting, "ready").await;
+    app.let_go(&waiting);
+    waiting.until_waiting().await;
+    keeper.until_waiting().await;
 }
