@@ -23,6 +23,8 @@ fn names() -> Vec<(Vec<u8>, String)> {
         text("%2e%2e%2fx.csv", "%2e%2e%2fx.csv"),
         text("line%0D%0ASet-Cookie: a=b.csv", "line%0D%0ASet-Cookie_ a=b.csv"),
         text("tab\tname.csv", "tab_name.csv"),
+        text("nul\0byte.csv", "nul_byte.csv"),
+        text("line\nSet-Cookie: a=b.csv", "line_Set-Cookie_ a=b.csv"),
         text(r#"quote\"; filename=\"x.csv"#, "quote_; filename=_x.csv"),
         text("\u{202e}gpj.exe", "gpj.exe"),
         text("zero\u{200b}width\u{feff}.csv", "zerowidth.csv"),
@@ -89,9 +91,7 @@ async fn a_name_stays_recognisable() {
 #[tokio::test]
 async fn a_name_that_breaks_its_header_is_refused() {
     let app = TestApp::start().await;
-    for raw in
-        ["nul\0byte.csv", "line\nSet-Cookie: a=b.csv", "line\rSet-Cookie: a=b.csv", "line\r\n folded.csv"]
-    {
+    for raw in ["line\rSet-Cookie: a=b.csv", "line\r\n folded.csv"] {
         let answer = send(&app.v3(), raw.as_bytes(), b"x").await;
         assert_eq!(answer.expect(422).json()["detail"][0]["loc"], json!(["body"]), "{raw:?}");
     }

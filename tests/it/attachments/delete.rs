@@ -81,3 +81,38 @@ async fn what_was_never_there_is_a_404() {
         "Attachment not found"
     );
 }
+
+/// The packs of small files: their paths and the bytes of disk that they take.
+fn packs(app: &TestApp) -> Vec<(std::path::PathBuf, u64)> {
+    let files =
+        app.blob_files().into_iter().filter(|(path, ..)| path.extension().is_some_and(|e| e == "pack"));
+    files.map(|(path, _, on_disk)| (path, on_disk)).collect()
+}
+
+#[tokio::test]
+async fn what_a_crash_left_in_a_pack_without_a_row_is_freed_at_the_next_start() {
+    let mut app = TestApp::start().await;
+    let ada = app.v1();
+    let (one, two) = (ada.upload("one.csv", "1").await, ada.upload("two.csv", "2").await);
+    app.kill9();
+    let [(pack, before)] = &packs(&app)[..] else { panic!("one pack was expected") };
+    let mut bytes = std::fs::read(pack).unwrap();
+    bytes.extend_from_slice(&noise(7, 64 * 1024));
+    std::fs::write(pack, bytes).unwrap();
+
+    app.start_again().await;
+    eventually("the bytes without a row are freed", async || (packs(&app)[0].1 <= *before).then_some(()))
+        .await;
+    assert_eq!(ada.get(&one.url).await.expect(200).text(), "1");
+    assert_eq!(ada.get(&two.url).await.expect(200).text(), "2");
+}
+
+#[tokio::test]
+async fn a_pack_that_holds_nothing_any_more_goes_at_the_next_start() {
+    let mut app = TestApp::start().await;
+    let ada = app.v1();
+    let uploaded = ada.upload("one.csv", "1").await;
+    ada.delete(&uploaded.url).await.expect(200);
+    app.restart().await;
+    eventually("the pack is gone", async || packs(&app).is_empty().then_some(())).await;
+}

@@ -134,3 +134,34 @@ async fn options_names_the_size_limit_without_a_credential() {
         assert_eq!(answer.header("allow"), "POST, OPTIONS");
     }
 }
+
+/// A file's part with a digest of its own.
+fn digested(bytes: &str, digest: &str) -> Vec<u8> {
+    let disposition = format!("form-data; name=\"file\"; filename=\"a.txt\"\r\nContent-Digest: {digest}");
+    form(&[form::part(&disposition, bytes.as_bytes())])
+}
+
+/// The SHA-256 of `hello`, as a digest field (RFC 9530).
+const HELLO: &str = "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:";
+
+#[tokio::test]
+async fn the_digest_that_was_taken_is_in_the_answers() {
+    let app = TestApp::start().await;
+    let ada = app.v1();
+    let answer = send(&ada, "/v1/attachments", digested("hello", HELLO)).await;
+    assert_eq!(answer.expect(200).header("x-content-sha256"), sha256(b"hello"));
+    let url = answer.json().as_str().unwrap().to_owned();
+    assert_eq!(ada.get(&url).await.expect(200).header("repr-digest"), HELLO);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_what_its_digest_says_is_refused_and_not_kept() {
+    let app = TestApp::start().await;
+    let answer = send(&app.v1(), "/v1/attachments", digested("hellO", HELLO)).await;
+    let detail = &answer.expect(422).json()["detail"][0];
+    assert_eq!(detail["loc"], json!(["body", "file"]));
+    assert!(detail["msg"].as_str().unwrap().contains(&sha256(b"hello")), "{detail}");
+    assert_eq!(app.count("SELECT COUNT(*) FROM attachments").await, 0);
+    let answer = send(&app.v1(), "/v1/attachments", digested("hello", "sha-256=:short:")).await;
+    assert_eq!(answer.expect(422).json()["detail"][0]["loc"], json!(["body"]));
+}
