@@ -9,7 +9,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use super::commit::{self, Arrival};
 use super::{Attachment, Attachments, Source, filename, kind};
@@ -120,42 +120,53 @@ impl Attachments {
         self.keep(sent, staged, None).await
     }
 
-    /// Makes staged bytes durable and gives them their row. Once begun, this goes to its end even
-    /// if the client goes away, so that no bytes are left without an owner.
+    /// Makes staged bytes durable and gives them their row.
     async fn keep(
         self: &Arc<Self>,
         sent: Sent,
         staged: Staged,
         grant: Option<Grant>,
     ) -> Result<Attachment, ReceiveError> {
+        if staged.is_small() {
+            return self.publish_and_commit(sent, staged, grant).await;
+        }
+        // A file with a public name needs a row: once begun, this goes to its end even if the
+        // client goes away. Small bytes lie in memory until the committer has them.
         let room = Arc::clone(self);
-        let kept: JoinHandle<Result<Attachment, ReceiveError>> = tokio::spawn(async move {
-            let name = filename::safe_name(&sent.raw_name);
-            let content_type = kind::content_type(&staged.head, &name);
-            let (size, sha256) = (staged.size, staged.sha256.clone());
-            let blobs = Arc::clone(&room.blobs);
-            let published = if staged.is_small() {
-                blobs.publish(staged)?
-            } else {
-                spawn_blocking(move || blobs.publish(staged)).await.map_err(std::io::Error::other)??
-            };
-            let (blob, to_pack) = commit::place(published);
-            let attachment = Attachment {
-                id: AttachmentId::new(),
-                org_id: sent.org,
-                name,
-                size,
-                sha256,
-                content_type,
-                source: sent.source,
-                created_at: clock::now(),
-                gone: None,
-                blob,
-            };
-            let arrival = Arrival { attachment, session_id: sent.session_id, to_pack, grant };
-            room.committer.commit(arrival).await
-        });
+        let kept = tokio::spawn(async move { room.publish_and_commit(sent, staged, grant).await });
         kept.await.map_err(std::io::Error::other)?
+    }
+
+    async fn publish_and_commit(
+        &self,
+        sent: Sent,
+        staged: Staged,
+        grant: Option<Grant>,
+    ) -> Result<Attachment, ReceiveError> {
+        let name = filename::safe_name(&sent.raw_name);
+        let content_type = kind::content_type(&staged.head, &name);
+        let (size, sha256) = (staged.size, staged.sha256.clone());
+        let blobs = Arc::clone(&self.blobs);
+        let published = if staged.is_small() {
+            blobs.publish(staged)?
+        } else {
+            spawn_blocking(move || blobs.publish(staged)).await.map_err(std::io::Error::other)??
+        };
+        let (blob, to_pack) = commit::place(published);
+        let attachment = Attachment {
+            id: AttachmentId::new(),
+            org_id: sent.org,
+            name,
+            size,
+            sha256,
+            content_type,
+            source: sent.source,
+            created_at: clock::now(),
+            gone: None,
+            blob,
+        };
+        let arrival = Arrival { attachment, session_id: sent.session_id, to_pack, grant };
+        self.committer.commit(arrival).await
     }
 }
 

@@ -71,9 +71,6 @@ fn assert_order(first: &Call, then: &Call) {
 
 #[tokio::test]
 async fn a_large_upload_is_synced_named_and_committed_before_its_answer() {
-    if !strace::available() {
-        return;
-    }
     let app = strace::recorded().start().await;
     let upload = Upload::trace(&app, &app.v1(), LARGE).await;
 
@@ -97,9 +94,6 @@ async fn a_large_upload_is_synced_named_and_committed_before_its_answer() {
 
 #[tokio::test]
 async fn a_small_upload_is_synced_and_committed_before_its_answer() {
-    if !strace::available() {
-        return;
-    }
     let app = strace::recorded().start().await;
     let upload = Upload::trace(&app, &app.v1(), SMALL).await;
 
@@ -120,9 +114,6 @@ async fn a_small_upload_is_synced_and_committed_before_its_answer() {
 
 #[tokio::test]
 async fn an_empty_upload_is_committed_before_its_answer() {
-    if !strace::available() {
-        return;
-    }
     let app = strace::recorded().start().await;
     let upload = Upload::trace(&app, &app.v1(), 0).await;
     let synced = upload.one("the pack is synced", |call| call.path.ends_with(".pack") && call.syncs());
@@ -131,9 +122,6 @@ async fn an_empty_upload_is_committed_before_its_answer() {
 
 #[tokio::test]
 async fn every_new_folder_of_the_store_is_durable_before_the_service_listens() {
-    if !strace::available() {
-        return;
-    }
     let app = strace::recorded().start().await;
     let calls = strace::calls(&app);
     let listening = calls.iter().find(|call| call.writes() && call.args.contains("listening on"));
@@ -158,9 +146,6 @@ async fn every_new_folder_of_the_store_is_durable_before_the_service_listens() {
 #[tokio::test]
 async fn many_small_uploads_at_once_share_their_syncs() {
     const AT_ONCE: usize = 64;
-    if !strace::available() {
-        return;
-    }
     let app = strace::recorded().start().await;
     let user = app.v1();
     user.get("/v1/auth_status").await.expect(200);

@@ -208,9 +208,6 @@ async fn a_large_file_that_was_cut_short_never_looks_complete() {
 
 #[tokio::test]
 async fn a_full_disk_is_a_507_and_the_next_file_is_kept() {
-    if !strace::available() {
-        return;
-    }
     let app = strace::failing("pwrite64:error=ENOSPC:when=1", Some("blobs/packs/1.pack")).start().await;
     let user = app.v1();
     let refused = user.try_upload("data.bin", noise(1, 5_000)).await;
@@ -222,9 +219,6 @@ async fn a_full_disk_is_a_507_and_the_next_file_is_kept() {
 
 #[tokio::test]
 async fn a_sync_that_fails_is_a_500_and_its_pack_is_never_written_to_again() {
-    if !strace::available() {
-        return;
-    }
     let app = strace::failing("fdatasync:error=EIO:when=1", Some("blobs/packs/1.pack")).start().await;
     let user = app.v1();
     user.try_upload("data.bin", noise(1, 5_000)).await.expect(500);
@@ -237,9 +231,6 @@ async fn a_sync_that_fails_is_a_500_and_its_pack_is_never_written_to_again() {
 
 #[tokio::test]
 async fn a_large_file_that_cannot_be_given_its_name_is_a_500_and_leaves_nothing() {
-    if !strace::available() {
-        return;
-    }
     let app = strace::failing("?rename,?renameat,renameat2:error=EIO:when=1", None).start().await;
     let user = app.v1();
     user.try_upload("data.bin", noise(1, 500_000)).await.expect(500);

@@ -31,16 +31,11 @@ pub struct Call {
 const CALLS: &str = "trace=openat,close,accept4,?mkdir,mkdirat,write,pwrite64,writev,sendto,fsync,fdatasync,\
                      ftruncate,?rename,?renameat,renameat2,?fork,?vfork,clone,clone3";
 
-/// Whether strace is there and allowed. Where `TEST_FULL` is set it has to be; elsewhere a test
-/// that needs it says on standard error that it did not run.
-pub fn available() -> bool {
+/// Makes sure that strace is there and allowed: a test that needs it fails without.
+fn demand() {
     let run = Command::new("strace").args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
     let works = run.is_ok_and(|status| status.success());
-    assert!(works || std::env::var_os("TEST_FULL").is_none(), "strace does not work here: install it");
-    if !works {
-        eprintln!("NOT TESTED: strace does not work here (Debian: apt-get install strace)");
-    }
-    works
+    assert!(works, "strace does not work here (Debian: apt-get install strace)");
 }
 
 /// A service whose system calls are recorded in `trace` beside its data folder.
@@ -59,6 +54,7 @@ pub fn failing(call: &str, file: Option<&str>) -> Builder {
 /// The service is strace's parent (`-D`), so that killing it ends both. Its data folder is the last
 /// word but for a configuration file's.
 fn wrapped(options: &str) -> Builder {
+    demand();
     let script = format!(
         "for word; do case $before in --data) data=$word;; esac; before=$word; done\n\
          exec strace -D -f -q -s 48 {options} \"$@\""
