@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use axum::extract::{DefaultBodyLimit, FromRef};
@@ -156,7 +157,7 @@ impl App {
             urls,
             attachments::Settings {
                 max_upload_bytes: config.max_upload_bytes,
-                body_silence: Config::seconds(config.body_silence_seconds),
+                body_silence: Duration::from_secs(config.body_silence_seconds),
                 uploads_per_key: config.uploads_per_key,
             },
         ));
@@ -176,9 +177,9 @@ impl App {
             public_url,
             state: AppState { identity, attachments, sessions, vitals },
             settings: serve::Settings {
-                header_timeout: Config::seconds(config.header_timeout_seconds),
+                header_timeout: Duration::from_secs(config.header_timeout_seconds),
                 max_connections: config.max_connections,
-                drain: Config::seconds(config.drain_seconds),
+                drain: Duration::from_secs(config.drain_seconds),
             },
             metrics,
             db,
@@ -207,19 +208,27 @@ impl App {
         let worker = tokio::spawn(Arc::clone(&self.state.sessions).run_worker(stop.clone()));
         let attachments = Arc::clone(&self.state.attachments);
         let sweep = tokio::spawn(async move {
-            if let Err(error) = attachments.sweep().await {
-                tracing::error!(
+            match attachments.sweep().await {
+                Ok(()) => tracing::info!("the store is swept"),
+                Err(error) => tracing::error!(
                     error = format!("{:#}", anyhow!(error)),
                     "cleaning up stopped; the next start goes on"
-                );
+                ),
             }
         });
         if let Some(listener) = self.metrics_listener {
             let settings = serve::Settings { max_connections: 16, ..self.settings.clone() };
             tokio::spawn(serve::serve(listener, self.metrics.router(), settings, stop.clone()));
         }
+        // The worker ends only when it is told to; if it fails, the service stops and says so.
+        let failed = stop.clone();
+        let worker = tokio::spawn(async move {
+            let ended = worker.await;
+            failed.cancel();
+            ended
+        });
         serve::serve(self.listener, router, self.settings, stop).await;
-        worker.await.context("the worker of sessions failed")?;
+        worker.await?.context("the worker of sessions failed")?;
         sweep.abort();
         self.db.close().await;
         Ok(())
@@ -287,7 +296,7 @@ fn profile(name: &str, agent: &AgentConfig) -> AgentProfile {
     command.read_paths.clone_from(&agent.read_paths);
     command.prompt_via = agent.prompt.unwrap_or(PromptVia::Stdin);
     command.network = agent.network.unwrap_or(Network::Host);
-    let seconds = |value: Option<u64>, default| value.map_or(default, Config::seconds);
+    let seconds = |value: Option<u64>, default| value.map_or(default, Duration::from_secs);
     command.turn_timeout = seconds(agent.turn_timeout_seconds, command.turn_timeout);
     command.kill_grace = seconds(agent.kill_grace_seconds, command.kill_grace);
     command.max_output_bytes = agent.max_answer_bytes.unwrap_or(command.max_output_bytes);
@@ -331,8 +340,8 @@ fn session_settings(
         max_attachments: config.max_session_attachments,
         max_delivered_bytes: config.max_session_bytes,
         max_queued_messages: config.max_queued_messages,
-        idle_limit: Config::seconds(config.idle_limit_seconds),
-        workspace_keep: Config::seconds(config.workspace_keep_seconds),
+        idle_limit: Duration::from_secs(config.idle_limit_seconds),
+        workspace_keep: Duration::from_secs(config.workspace_keep_seconds),
         outputs: sessions::outputs::OutputLimits {
             files: config.max_output_files,
             file_bytes: config.max_output_file_bytes,
@@ -340,7 +349,7 @@ fn session_settings(
             ..Default::default()
         },
         lenient_references: config.lenient_references,
-        drain: Config::seconds(config.drain_seconds),
+        drain: Duration::from_secs(config.drain_seconds),
         ..defaults
     })
 }

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use confique::meta::FieldKind;
 use confique::{Config as _, Layer as _};
@@ -316,7 +315,24 @@ impl Config {
                 "there are several agents: say with `default_agent` which one is to work".into(),
             );
         }
+        let zeroes = [
+            ("max_connections", self.max_connections),
+            ("requests_per_key", self.requests_per_key),
+            ("uploads_per_key", self.uploads_per_key),
+            ("sessions_per_org", self.sessions_per_org),
+            ("session_slots", self.session_slots.unwrap_or(1)),
+        ];
+        if let Some((name, _)) = zeroes.iter().find(|(_, value)| *value == 0) {
+            return contradiction(format!(
+                "`{name}` is 0, with which nothing would ever be done: 1 is the least"
+            ));
+        }
         for (name, agent) in &self.agents {
+            if self.isolation == Some(Isolation::None) && agent.network == Some(Network::None) {
+                return contradiction(format!(
+                    "[agents.{name}]: `network = \"none\"` needs an isolation, and `isolation` is \"none\""
+                ));
+            }
             let by_file = agent.prompt == Some(PromptVia::File);
             if by_file != agent.args.iter().any(|arg| arg.contains("{prompt_file}")) {
                 return contradiction(format!(
@@ -325,11 +341,6 @@ impl Config {
             }
         }
         Ok(())
-    }
-
-    /// Seconds of an option as a duration.
-    pub fn seconds(value: u64) -> Duration {
-        Duration::from_secs(value)
     }
 }
 

@@ -65,7 +65,7 @@ pub struct Attachment {
     pub size: u64,
     /// The digest taken when it came in, lower-case hexadecimal.
     pub sha256: String,
-    /// Media type without parameters.
+    /// Media type; a charset where the bytes are text of another encoding than UTF-8.
     pub content_type: String,
     /// Who it came from.
     pub source: Source,
@@ -192,9 +192,9 @@ impl Attachments {
         Ok(StreamReader::new(Box::pin(stream)))
     }
 
-    /// Whether there is room above the floor of free space.
-    pub fn has_room(&self) -> bool {
-        self.blobs.has_room()
+    /// Whether so many more bytes would leave the floor of free space alone.
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        self.blobs.has_room_for(bytes)
     }
 
     /// A place among the uploads of a key; `None` when all are taken.

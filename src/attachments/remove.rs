@@ -22,20 +22,26 @@ impl Attachments {
     /// Deletes an attachment at its owner's request; `false` if it was gone before.
     pub async fn delete(self: &Arc<Self>, grant: &Grant, attachment: &Attachment) -> Result<bool, DbError> {
         let gone = Gone { at: clock::now(), reason: "deleted on request".to_owned() };
-        let mut tx = self.db.write().await?;
-        if !store::mark_gone(&mut tx, attachment, &gone).await? {
-            return Ok(false);
-        }
-        audit::record(&mut tx, &grant.act("attachment.delete", attachment.id.to_string())).await?;
-        tx.commit().await?;
-        let room = Arc::clone(self);
-        let (blob, size) = (attachment.blob.clone(), attachment.size);
-        tokio::spawn(async move {
-            if let Err(error) = room.free(&blob, size).await {
-                tracing::warn!(%error, "a deleted attachment's bytes could not be freed; the next start frees them");
+        let act = grant.act("attachment.delete", attachment.id.to_string());
+        let (room, attachment) = (Arc::clone(self), attachment.clone());
+        // A task of its own: once marked, the bytes are freed even if the client goes away.
+        let deleted = tokio::spawn(async move {
+            let mut tx = room.db.write().await?;
+            if !store::mark_gone(&mut tx, &attachment, &gone).await? {
+                return Ok(false);
             }
+            audit::record(&mut tx, &act).await?;
+            tx.commit().await?;
+            tokio::spawn(async move { room.free_or_warn(&attachment.blob, attachment.size).await });
+            Ok(true)
         });
-        Ok(true)
+        deleted.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    async fn free_or_warn(&self, blob: &Locator, size: u64) {
+        if let Err(error) = self.free(blob, size).await {
+            tracing::warn!(%error, %blob, "bytes of a deleted attachment could not be freed; the next start tries again");
+        }
     }
 
     /// Finishes what an earlier run left undone: frees discarded blobs and removes files that no
@@ -45,12 +51,13 @@ impl Attachments {
             let mut conn = self.db.read().await?;
             let discarded = store::discarded(&mut conn, SWEEP_BATCH).await?;
             drop(conn);
-            if discarded.is_empty() {
-                break;
-            }
+            let many = discarded.len();
             for (blob, size) in discarded {
                 let locator = blob.parse().map_err(|_| DbError::Corrupt("discarded_blobs.blob"))?;
-                self.free(&locator, size).await?;
+                self.free_or_warn(&locator, size).await;
+            }
+            if (many as i64) < SWEEP_BATCH {
+                break;
             }
         }
         self.sweep_packs().await?;
@@ -81,9 +88,11 @@ impl Attachments {
             let kept = store::live_blobs(&mut conn, &format!("pack:{segment}:"), limit).await?;
             drop(conn);
             let blobs = Arc::clone(&self.blobs);
-            let work = move || match (kept.is_empty(), last) {
-                (true, _) => blobs.remove_pack(segment),
-                (false, true) => blobs.keep_only(segment, &kept),
+            // The last one stays even when it is empty: its number says where the next one begins, and
+            // a place is never given twice, since the rows of what is gone still name theirs.
+            let work = move || match (last, kept.is_empty()) {
+                (true, _) => blobs.keep_only(segment, &kept),
+                (false, true) => blobs.remove_pack(segment),
                 (false, false) => Ok(()),
             };
             spawn_blocking(work).await.map_err(io::Error::other)??;

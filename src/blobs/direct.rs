@@ -8,10 +8,11 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The alignment that direct writes keep, in memory and in the file.
 const BLOCK: usize = 4096;
@@ -19,12 +20,18 @@ const BLOCK: usize = 4096;
 const PATIENCE: usize = 32 * 1024;
 /// Most bytes of one write.
 const BUFFER: usize = 1024 * 1024;
-/// Buffers that there are at most: whoever writes waits for one, so memory does not grow with the
-/// number of uploads.
-const BUFFERS: usize = 8;
+/// Writers at once, each with a buffer: memory does not grow with the number of uploads, and threads
+/// that others need are not held.
+const WRITERS: usize = 8;
 
-static POOL: Pool =
-    Pool { idle: Mutex::new(Idle { buffers: Vec::new(), made: 0 }), returned: Condvar::new() };
+static TURNS: Semaphore = Semaphore::const_new(WRITERS);
+static BUFFERS: Mutex<Vec<Aligned>> = Mutex::new(Vec::new());
+
+/// Waits for a turn to write; [`Tail`] is used only by who has one.
+pub(super) async fn turn() -> Option<SemaphorePermit<'static>> {
+    // The semaphore is never closed.
+    TURNS.acquire().await.ok()
+}
 
 /// The end of a file that grows.
 #[derive(Debug, Default)]
@@ -59,7 +66,7 @@ impl Tail {
             pieces.iter().for_each(|piece| self.waiting.extend_from_slice(piece));
             return Ok(());
         }
-        let mut buffer = POOL.take();
+        let mut buffer = Aligned::take();
         let mut filled = 0;
         let waiting = Bytes::from(std::mem::take(&mut self.waiting));
         for mut piece in std::iter::once(&waiting).chain(pieces).cloned() {
@@ -76,6 +83,7 @@ impl Tail {
         let whole = filled - filled % BLOCK;
         self.write(file, &buffer.bytes()[..whole])?;
         self.waiting.extend_from_slice(&buffer.bytes()[whole..filled]);
+        buffer.give_back();
         Ok(())
     }
 
@@ -83,11 +91,12 @@ impl Tail {
     pub fn finish(mut self, file: &File) -> io::Result<()> {
         let length = self.len();
         if !self.waiting.is_empty() {
-            let mut buffer = POOL.take();
+            let mut buffer = Aligned::take();
             let padded = self.waiting.len().next_multiple_of(BLOCK);
             buffer.bytes()[..self.waiting.len()].copy_from_slice(&self.waiting);
             buffer.bytes()[self.waiting.len()..padded].fill(0);
             self.write(file, &buffer.bytes()[..padded])?;
+            buffer.give_back();
         }
         file.set_len(length)
     }
@@ -113,58 +122,23 @@ struct Aligned {
     start: usize,
 }
 
-/// The buffers.
-struct Pool {
-    idle: Mutex<Idle>,
-    returned: Condvar,
-}
-
-struct Idle {
-    buffers: Vec<Aligned>,
-    made: usize,
-}
-
-/// A buffer on loan.
-struct Loan(Option<Aligned>);
-
-impl Pool {
-    /// Takes a buffer; blocks until there is one.
-    fn take(&self) -> Loan {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(buffer) = idle.buffers.pop() {
-                return Loan(Some(buffer));
-            }
-            if idle.made < BUFFERS {
-                idle.made += 1;
-                return Loan(Some(Aligned::new()));
-            }
-            idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-impl Loan {
-    fn bytes(&mut self) -> &mut [u8] {
-        self.0
-            .as_mut()
-            .map(|buffer| &mut buffer.memory[buffer.start..buffer.start + BUFFER])
-            .unwrap_or_default()
-    }
-}
-
-impl Drop for Loan {
-    fn drop(&mut self) {
-        let mut idle = POOL.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.buffers.extend(self.0.take());
-        POOL.returned.notify_one();
-    }
-}
-
 impl Aligned {
-    fn new() -> Self {
-        let memory = vec![0; BUFFER + BLOCK];
-        let start = memory.as_ptr().align_offset(BLOCK);
-        Self { memory, start }
+    /// Takes a buffer that is not in use, or makes one.
+    fn take() -> Self {
+        let idle = BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.unwrap_or_else(|| {
+            let memory = vec![0; BUFFER + BLOCK];
+            let start = memory.as_ptr().align_offset(BLOCK);
+            Self { memory, start }
+        })
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + BUFFER]
+    }
+
+    /// Keeps the buffer for the next writer. After an error it is simply dropped.
+    fn give_back(self) {
+        BUFFERS.lock().unwrap_or_else(PoisonError::into_inner).push(self);
     }
 }

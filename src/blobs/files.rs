@@ -6,19 +6,22 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use uuid::Uuid;
 
 use super::BlobError;
 
+/// Where in a file's name its run is told.
+const RUN: std::ops::Range<usize> = 12..16;
+
 #[derive(Debug)]
 pub(super) struct Files {
     staging: PathBuf,
     public: PathBuf,
-    opened_at: SystemTime,
+    /// The last bytes of the name of every file of this run.
+    run: [u8; 4],
 }
 
 /// A file in staging; removed when dropped unpublished.
@@ -32,8 +35,9 @@ pub(super) struct StagedFile {
 
 impl Files {
     pub fn open(root: &Path) -> io::Result<Self> {
-        let files =
-            Self { staging: root.join("staging"), public: root.join("files"), opened_at: SystemTime::now() };
+        let [.., a, b, c, d] = Uuid::new_v4().into_bytes();
+        let run = [a, b, c, d];
+        let files = Self { staging: root.join("staging"), public: root.join("files"), run };
         make_dir_durably(&files.staging)?;
         for entry in fs::read_dir(&files.staging)? {
             fs::remove_file(entry?.path())?;
@@ -48,7 +52,9 @@ impl Files {
 
     /// A new file in staging, open for writing.
     pub fn stage(&self) -> io::Result<StagedFile> {
-        let id = Uuid::new_v4();
+        let mut id = Uuid::new_v4().into_bytes();
+        id[RUN].copy_from_slice(&self.run);
+        let id = Uuid::from_bytes(id);
         let path = self.staging.join(id.simple().to_string());
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(StagedFile { id, path, file, published: false })
@@ -76,7 +82,7 @@ impl Files {
         sync_dir(&self.folder(id.as_bytes()[0]))
     }
 
-    /// The blobs of one folder that were there before this run began.
+    /// The blobs of one folder that are not of this run, told by their names and by no clock.
     pub fn list_older(&self, folder: u8) -> io::Result<Vec<Uuid>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(self.folder(folder))? {
@@ -84,15 +90,7 @@ impl Files {
             let Some(id) = entry.file_name().to_str().and_then(|name| Uuid::try_parse(name).ok()) else {
                 continue;
             };
-            let metadata = match entry.metadata() {
-                Ok(metadata) => metadata,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            // The time of the last change of status cannot be set by hand, and a rename moves it.
-            let changed = u64::try_from(metadata.ctime()).unwrap_or(0);
-            let opened = self.opened_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-            if changed < opened {
+            if id.as_bytes()[RUN] != self.run {
                 found.push(id);
             }
         }
@@ -118,13 +116,11 @@ impl Drop for StagedFile {
     }
 }
 
-/// Makes a folder, unless it is there, and syncs the folder above it.
+/// Makes a folder, unless it is there, and syncs the folder above it: an earlier run may have been
+/// killed between the two.
 pub(super) fn make_dir_durably(path: &Path) -> io::Result<()> {
-    match fs::create_dir(path) {
-        Ok(()) => sync_dir(path.parent().unwrap_or(Path::new("."))),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    }
+    fs::create_dir(path).or_else(ignore(io::ErrorKind::AlreadyExists))?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// Makes the names in a folder durable.

@@ -2,11 +2,13 @@
 //!
 //! Hashing and writing happen side by side, off the asynchronous threads. While they work, the bytes
 //! that arrive wait; the next round takes them all, so a fast sender is served in large pieces and a
-//! slow one costs little. At most [`WAITING_BYTES`] wait, besides those in work.
+//! slow one costs little. How many bytes may wait is shared out among all large uploads.
 
 use std::io;
 use std::mem;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -18,8 +20,10 @@ use super::{BlobError, Blobs, PACKED_LIMIT, Staged, StagedBytes};
 
 /// How many first bytes are kept to tell the kind of content from.
 pub const HEAD_BYTES: usize = 8 * 1024;
-/// How many bytes may wait for the running round.
-const WAITING_BYTES: usize = 1024 * 1024;
+/// How many bytes of one upload may wait for the running round, and how few at the least.
+const WAITING_BYTES: RangeInclusive<usize> = 64 * 1024..=1024 * 1024;
+/// How many bytes may wait in all large uploads together, as long as each has its least.
+const ALL_WAITING_BYTES: usize = 16 * 1024 * 1024;
 /// After how many bytes the free space is looked at again.
 const SPACE_CHECK_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -41,7 +45,33 @@ enum Sink {
         waiting: Vec<Bytes>,
         waiting_bytes: usize,
         work: Work,
+        _share: Share,
     },
+}
+
+/// A large upload's part in what may wait; given back when dropped.
+#[derive(Debug)]
+struct Share(Arc<Blobs>);
+
+impl Share {
+    fn of(blobs: &Arc<Blobs>) -> Self {
+        blobs.large_intakes.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(blobs))
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.large_intakes.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Blobs {
+    /// How many bytes of one large upload may wait.
+    fn waiting_limit(&self) -> usize {
+        let sharers = self.large_intakes.load(Ordering::Relaxed).max(1);
+        (ALL_WAITING_BYTES / sharers).clamp(*WAITING_BYTES.start(), *WAITING_BYTES.end())
+    }
 }
 
 /// A round of work on the same pieces: the digest and the file grow side by side.
@@ -90,12 +120,13 @@ impl Intake {
                     pieces,
                     self.blobs.space.floor(),
                 );
-                self.sink = Sink::File { waiting: Vec::new(), waiting_bytes: 0, work };
+                let share = Share::of(&self.blobs);
+                self.sink = Sink::File { waiting: Vec::new(), waiting_bytes: 0, work, _share: share };
             }
-            Sink::File { waiting, waiting_bytes, work } => {
+            Sink::File { waiting, waiting_bytes, work, .. } => {
                 *waiting_bytes += bytes.len();
                 waiting.push(bytes);
-                if work.is_finished() || *waiting_bytes >= WAITING_BYTES {
+                if work.is_finished() || *waiting_bytes >= self.blobs.waiting_limit() {
                     let (hasher, writer) = work.end().await?;
                     let pieces = mem::take(waiting);
                     *waiting_bytes = 0;
@@ -135,10 +166,14 @@ impl Work {
             same.iter().for_each(|piece| hasher.update(piece));
             hasher
         });
-        let writer = spawn_blocking(move || {
-            let mut writer = writer()?;
-            let appended = writer.tail.append(&writer.staged.file, &pieces);
-            appended.map_err(|e| BlobError::from_write(e, floor)).map(|()| writer)
+        let writer = tokio::spawn(async move {
+            let _turn = direct::turn().await;
+            let write = move || {
+                let mut writer = writer()?;
+                let appended = writer.tail.append(&writer.staged.file, &pieces);
+                appended.map_err(|e| BlobError::from_write(e, floor)).map(|()| writer)
+            };
+            spawn_blocking(write).await.map_err(io::Error::other)?
         });
         Self { hasher, writer }
     }

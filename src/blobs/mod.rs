@@ -26,6 +26,7 @@ use std::io;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use uuid::Uuid;
 
@@ -156,6 +157,8 @@ pub struct Blobs {
     files: files::Files,
     packs: pack::Packs,
     space: space::Space,
+    /// Uploads on their way in that are too large for a pack.
+    large_intakes: AtomicUsize,
 }
 
 impl Blobs {
@@ -168,6 +171,7 @@ impl Blobs {
             files: files::Files::open(root)?,
             packs: pack::Packs::open(&root.join("packs"))?,
             space: space::Space::new(root, floor),
+            large_intakes: AtomicUsize::new(0),
         })
     }
 
@@ -216,7 +220,7 @@ impl Blobs {
         }
     }
 
-    /// Public files made before this run of the service, a folder at a time (`0..=255`): the
+    /// Public files of earlier runs of the service, a folder at a time (`0..=255`): the
     /// caller removes those that no row names.
     pub fn stray_files(&self, folder: u8) -> io::Result<Vec<Locator>> {
         Ok(self.files.list_older(folder)?.into_iter().map(Locator::File).collect())
@@ -245,14 +249,9 @@ impl Blobs {
         self.packs.keep_only(segment, &mut places)
     }
 
-    /// Whether there is room above the floor of free space.
-    pub fn has_room(&self) -> bool {
-        self.space.check(0).is_ok()
-    }
-
-    /// Free bytes on the store's file system.
-    pub fn free_bytes(&self) -> io::Result<u64> {
-        self.space.free()
+    /// Whether so many more bytes would leave the floor of free space alone.
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        self.space.check(bytes).is_ok()
     }
 }
 

@@ -4,6 +4,7 @@
 //! no log of a service manager holds them.
 
 use std::fs::File;
+use std::io::ErrorKind::NotFound;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use super::{FolderArgs, print};
 use crate::app::DataFolder;
-use crate::identity::setup::{KeyOrder, create_key, create_org};
+use crate::identity::setup::{KeyOrder, create_key_in, create_org_in};
 use crate::identity::{self, KeyKind, Role};
 
 /// What the first start made.
@@ -64,7 +65,10 @@ pub(super) async fn set_up_if_empty(folder: &DataFolder) -> anyhow::Result<Optio
         return Ok(None);
     }
     drop(conn);
-    let org = create_org(&db, "Default organization").await?;
+    // One transaction, committed once the credentials are written down: a folder is either set up
+    // with credentials that somebody has, or not at all.
+    let mut tx = db.write().await?;
+    let org = create_org_in(&mut tx, "Default organization").await?;
     let order = |kind, name: &str, role| KeyOrder {
         kind,
         name: name.to_owned(),
@@ -73,10 +77,10 @@ pub(super) async fn set_up_if_empty(folder: &DataFolder) -> anyhow::Result<Optio
         email: None,
         expires_at: None,
     };
-    let personal = create_key(&db, &order(KeyKind::Personal, "first user", None)).await?;
-    let service = create_key(&db, &order(KeyKind::Service, "first service key", None)).await?;
+    let personal = create_key_in(&mut tx, &order(KeyKind::Personal, "first user", None)).await?;
+    let service = create_key_in(&mut tx, &order(KeyKind::Service, "first service key", None)).await?;
     let user = order(KeyKind::ServiceUser, "first service user", Some(Role::OrgAdmin));
-    let service_user = create_key(&db, &user).await?;
+    let service_user = create_key_in(&mut tx, &user).await?;
     let made = FirstRun {
         org_id: org.id.to_string(),
         org_name: org.name,
@@ -88,12 +92,16 @@ pub(super) async fn set_up_if_empty(folder: &DataFolder) -> anyhow::Result<Optio
     };
     let path = folder.join(FILE);
     let write = || -> std::io::Result<()> {
-        let mut file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
+        // Anew, so that the mode is this one whatever an unfinished start left.
+        std::fs::remove_file(&path).or_else(|e| if e.kind() == NotFound { Ok(()) } else { Err(e) })?;
+        let mut file = File::options().create_new(true).write(true).mode(0o600).open(&path)?;
         file.write_all(serde_json::to_string_pretty(&made)?.as_bytes())?;
         file.write_all(b"\n")?;
-        file.sync_all()
+        file.sync_all()?;
+        File::open(folder.path())?.sync_all()
     };
     write().with_context(|| format!("the credentials cannot be written to {}", path.display()))?;
+    tx.commit().await?;
     db.close().await;
     Ok(Some(made))
 }

@@ -30,7 +30,7 @@ pub async fn ready(State(vitals): State<Vitals>) -> (StatusCode, Json<Value>) {
         Err(_) => false,
     };
     let blobs = std::sync::Arc::clone(&vitals.blobs);
-    let room = tokio::task::spawn_blocking(move || blobs.has_room()).await.unwrap_or(false);
+    let room = tokio::task::spawn_blocking(move || blobs.has_room_for(0)).await.unwrap_or(false);
     let status = if database { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if database { "ok" } else { "unavailable" };
     (status, Json(json!({ "status": word, "database": database, "accepts_uploads": database && room })))

@@ -94,8 +94,6 @@ pub enum ApiError {
     MethodNotAllowed,
     /// 408: the client was silent for too long.
     Timeout(String),
-    /// 409: the request conflicts with the present state.
-    Conflict(String),
     /// 412: a precondition of the request is not met.
     PreconditionFailed,
     /// 416: the range lies outside the file.
@@ -134,7 +132,6 @@ impl ApiError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Gone(_) => StatusCode::GONE,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::OutOfRange { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
@@ -153,7 +150,6 @@ impl ApiError {
             | Self::Unauthorized(detail)
             | Self::Forbidden(detail)
             | Self::Timeout(detail)
-            | Self::Conflict(detail)
             | Self::Gone(detail)
             | Self::TooLarge(detail)
             | Self::TooMany(detail)

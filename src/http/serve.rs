@@ -41,6 +41,9 @@ pub struct Peer(pub SocketAddr);
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
 /// And for how long.
 const LINGER_TIME: Duration = Duration::from_secs(10);
+/// How long a client may take nothing of what it is sent (`TCP_USER_TIMEOUT`): then the connection is
+/// cut, so that readers who do not read hold no place.
+const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 /// Most bytes read from a connection at once.
 const READ_BUFFER: usize = 128 * 1024;
 /// How long accepting pauses when the system has no more descriptors.
@@ -61,6 +64,7 @@ pub struct Settings {
 pub async fn serve(listener: TcpListener, router: Router, settings: Settings, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(settings.max_connections));
     let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -69,15 +73,21 @@ pub async fn serve(listener: TcpListener, router: Router, settings: Settings, st
         let Some((stream, peer, place)) = accepted else { continue };
         let connection =
             serve_connection(stream, peer, router.clone(), settings.header_timeout, stop.clone());
+        let cut = cut.clone();
         connections.spawn(async move {
-            connection.await;
+            tokio::select! {
+                () = connection => {}
+                () = cut.cancelled() => {}
+            }
             drop(place);
         });
     }
     drop(listener);
     connections.close();
     if tokio::time::timeout(settings.drain, connections.wait()).await.is_err() {
-        tracing::warn!(open = connections.len(), "connections were cut: they did not finish in time");
+        tracing::warn!(open = connections.len(), "connections are cut: they did not finish in time");
+        cut.cancel();
+        connections.wait().await;
     }
 }
 
@@ -102,7 +112,11 @@ async fn serve_connection(
     header_timeout: Duration,
     stop: CancellationToken,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
+    let prepared = stream.set_nodelay(true).and_then(|()| {
+        let patience = u32::try_from(WRITE_PATIENCE.as_millis()).unwrap_or(u32::MAX);
+        Ok(rustix::net::sockopt::set_tcp_user_timeout(&stream, patience)?)
+    });
+    if let Err(error) = prepared {
         tracing::debug!(%error, "a connection was gone before it was served");
         return;
     }

@@ -1,8 +1,7 @@
 //! From an `Authorization` header to a [`Caller`].
 //!
-//! A credential that was found good is remembered for at most one second, so a key revoked by
-//! another process is refused within two seconds; one revoked by this process is forgotten at
-//! once. Everything that is not a good key gets one and the same refusal: unknown, expired and
+//! A credential that was found good is remembered for at most one second, so a key that is revoked,
+//! which only the command line does, is refused within two seconds. Everything that is not a good key gets one and the same refusal: unknown, expired and
 //! revoked keys cannot be told apart from outside.
 
 use std::collections::HashMap;
@@ -99,15 +98,18 @@ impl Identity {
         self.requests.take(&caller.key_id).ok_or(AuthError::Busy(self.requests.limit()))
     }
 
-    /// Notes that a key was used; written down at most once a minute for each key.
-    pub async fn stamp(&self, caller: &Caller) -> Result<(), DbError> {
+    /// Notes that a key was used; written down at most once a minute for each key, and never waited
+    /// for.
+    pub fn stamp(&self, caller: &Caller) {
         if self.is_stamped(&caller.key_id) {
-            return Ok(());
+            return;
         }
-        let mut tx = self.db.write().await?;
-        store::stamp_last_use(&mut tx, &caller.key_id, clock::now()).await?;
-        tx.commit().await?;
-        Ok(())
+        let (db, key) = (self.db.clone(), caller.key_id.clone());
+        tokio::spawn(async move {
+            if let Err(error) = stamp(&db, &key).await {
+                tracing::warn!(%error, "a key's last use could not be noted");
+            }
+        });
     }
 
     fn is_stamped(&self, key: &KeyId) -> bool {
@@ -132,4 +134,11 @@ impl Identity {
         }
         Some(Arc::clone(&found.caller))
     }
+}
+
+async fn stamp(db: &Db, key: &KeyId) -> Result<(), DbError> {
+    let mut tx = db.write().await?;
+    store::stamp_last_use(&mut tx, key, clock::now()).await?;
+    tx.commit().await?;
+    Ok(())
 }

@@ -58,9 +58,7 @@ where
         let token = bearer(&parts.headers).ok_or(AuthError::Missing)?;
         let caller = identity.authenticate(token).await?;
         let slot = Arc::new(identity.take_slot(&caller)?);
-        if let Err(error) = identity.stamp(&caller).await {
-            tracing::warn!(%error, "a key's last use could not be noted");
-        }
+        identity.stamp(&caller);
         let peer = parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
         let address = peer.map(|ip| client_address(ip, &parts.headers, identity.trusted_proxies()));
         Ok(Self(Request { caller, address, slot }))
@@ -112,6 +110,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// The client's address: the peer's, or, behind trusted proxies, the last address in
 /// `X-Forwarded-For` that is not itself a trusted proxy.
 fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[ipnet::IpNet]) -> IpAddr {
+    // A listener on `[::]` sees IPv4 peers as `::ffff:192.0.2.1`.
+    let peer = peer.to_canonical();
     let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
     if !is_trusted(&peer) {
         return peer;
@@ -120,8 +120,8 @@ fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[ipnet::IpNet]) -
     let lines = headers.get_all("x-forwarded-for").iter().rev();
     for hop in lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.rsplit(',')) {
         let Ok(hop) = hop.trim().parse::<IpAddr>() else { break };
-        address = hop;
-        if !is_trusted(&hop) {
+        address = hop.to_canonical();
+        if !is_trusted(&address) {
             break;
         }
     }

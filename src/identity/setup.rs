@@ -7,7 +7,7 @@ use super::audit::{self, Act};
 use super::store::{self, NewKey, NewPrincipal};
 use super::{KeyKind, PlainKey, PrincipalKind, Role};
 use crate::clock::{self, Moment};
-use crate::db::{Db, DbError};
+use crate::db::{Conn, Db, DbError};
 use crate::id::{KeyId, OrgId, ServiceUserId, UserId};
 
 pub use super::store::{ListedKey, Organization, list_keys, list_orgs};
@@ -71,21 +71,34 @@ pub struct MadeKey {
 
 /// Makes an organisation.
 pub async fn create_org(db: &Db, name: &str) -> Result<Organization, SetupError> {
-    let org = Organization { id: OrgId::new(), name: name.to_owned(), created_at: clock::now() };
     let mut tx = db.write().await?;
-    store::insert_org(&mut tx, &org).await?;
-    audit::record(&mut tx, &act("organization.create", Some(&org.id), org.id.as_str())).await?;
+    let org = create_org_in(&mut tx, name).await?;
     tx.commit().await?;
+    Ok(org)
+}
+
+/// Makes an organisation within a transaction.
+pub async fn create_org_in(conn: &mut Conn, name: &str) -> Result<Organization, SetupError> {
+    let org = Organization { id: OrgId::new(), name: name.to_owned(), created_at: clock::now() };
+    store::insert_org(conn, &org).await?;
+    audit::record(conn, &act("organization.create", Some(&org.id), org.id.as_str())).await?;
     Ok(org)
 }
 
 /// Makes a principal and its key.
 pub async fn create_key(db: &Db, order: &KeyOrder) -> Result<MadeKey, SetupError> {
+    let mut tx = db.write().await?;
+    let made = create_key_in(&mut tx, order).await?;
+    tx.commit().await?;
+    Ok(made)
+}
+
+/// Makes a principal and its key within a transaction.
+pub async fn create_key_in(conn: &mut Conn, order: &KeyOrder) -> Result<MadeKey, SetupError> {
     if order.kind.is_v1() && order.role.is_some() {
         return Err(SetupError::RoleOnV1(order.kind));
     }
-    let mut tx = db.write().await?;
-    if !store::org_exists(&mut tx, &order.org).await? {
+    if !store::org_exists(&mut *conn, &order.org).await? {
         return Err(SetupError::UnknownOrg(order.org.clone()));
     }
     let person = order.kind == KeyKind::Personal;
@@ -94,7 +107,7 @@ pub async fn create_key(db: &Db, order: &KeyOrder) -> Result<MadeKey, SetupError
     let org = (!role.is_enterprise()).then_some(&order.org);
     let now = clock::now();
     store::insert_principal(
-        &mut tx,
+        &mut *conn,
         &NewPrincipal {
             id: &principal_id,
             kind: if person { PrincipalKind::User } else { PrincipalKind::ServiceUser },
@@ -109,7 +122,7 @@ pub async fn create_key(db: &Db, order: &KeyOrder) -> Result<MadeKey, SetupError
     let id = KeyId::new();
     let key = PlainKey::generate(order.kind)?;
     store::insert_key(
-        &mut tx,
+        &mut *conn,
         &NewKey {
             id: &id,
             kind: order.kind,
@@ -122,8 +135,7 @@ pub async fn create_key(db: &Db, order: &KeyOrder) -> Result<MadeKey, SetupError
         },
     )
     .await?;
-    audit::record(&mut tx, &act("key.create", Some(&order.org), id.as_str())).await?;
-    tx.commit().await?;
+    audit::record(&mut *conn, &act("key.create", Some(&order.org), id.as_str())).await?;
     Ok(MadeKey { id, principal_id, key })
 }
 

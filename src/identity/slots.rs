@@ -3,7 +3,6 @@
 //! A client that opens ever more requests is answered 429 instead of starving the others.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::id::KeyId;
@@ -36,7 +35,7 @@ impl Slots {
     /// Takes a place; `None` when all of the key's places are taken.
     pub fn take(self: &Arc<Self>, key: &KeyId) -> Option<Slot> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = entry(&mut taken, key);
+        let count = taken.entry(key.clone()).or_default();
         if *count >= self.limit {
             return None;
         }
@@ -55,12 +54,4 @@ impl Drop for Slot {
             }
         }
     }
-}
-
-/// The entry of a key, made at need; clones the key only then.
-fn entry<'a, K: Eq + Hash + Clone>(map: &'a mut HashMap<K, usize>, key: &K) -> &'a mut usize {
-    if !map.contains_key(key) {
-        map.insert(key.clone(), 0);
-    }
-    map.get_mut(key).unwrap_or_else(|| unreachable!("the key was just inserted"))
 }

@@ -43,7 +43,7 @@ impl Sessions {
         let mut was_full = false;
         while !shutdown.is_cancelled() {
             // Below the floor of free space nothing is begun: a delivery might not end.
-            let full = !self.attachments.has_room();
+            let full = !self.attachments.has_room_for(0);
             if full && !was_full {
                 tracing::warn!("sessions wait: the disk is as full as it may become");
             }

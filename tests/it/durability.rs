@@ -20,6 +20,11 @@ impl Upload {
     async fn trace(app: &TestApp, user: &User, size: usize) -> Self {
         // The first request of a key notes its use in the catalogue, which is not to be taken for the row.
         user.get("/v1/auth_status").await.expect(200);
+        eventually("the use is noted", async || {
+            let noted = "SELECT COUNT(*) FROM api_keys WHERE last_used_at IS NOT NULL";
+            (app.count(noted).await > 0).then_some(())
+        })
+        .await;
         let from = strace::length(app);
         user.upload("data.bin", noise(1, size)).await;
         let calls = eventually("the answer is in the record", async || {

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::sessions::{AT_WORK, Session, agent};
+use crate::support::sessions::{AT_WORK, Session};
 use crate::support::{TestApp, eventually};
 
 /// Waits until the session stands there in v3's words and in v1's.
@@ -56,9 +56,12 @@ async fn a_failure_is_blocked_until_the_idle_limit_and_finished_afterwards() {
 
 #[tokio::test]
 async fn an_agent_that_cannot_start_is_blocked_until_the_idle_limit_and_finished_afterwards() {
-    let config =
-        format!("idle_limit_seconds = 3\nisolation = \"none\"\n{}", agent("true", "network = \"none\""));
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("agent");
+    fs::copy("/bin/true", &program).unwrap();
+    let config = format!("idle_limit_seconds = 3\n[agents.gone]\nprogram = {program:?}");
     let app = TestApp::builder().config(&config).start().await;
+    fs::remove_file(&program).unwrap();
     let session = app.v1().open("hello").await;
     both(&app, &session, "error", "blocked").await;
     both(&app, &session, "error", "finished").await;
