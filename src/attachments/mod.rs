@@ -197,6 +197,11 @@ impl Attachments {
         self.blobs.has_room()
     }
 
+    /// Whether so many more bytes can be written to the file system without going below the floor.
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        self.blobs.has_room_for(bytes)
+    }
+
     /// A place among the uploads of a key; `None` when all are taken.
     fn take_upload_slot(&self, caller: &Caller) -> Option<Slot> {
         self.uploads.take(&caller.key_id)

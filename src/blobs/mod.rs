@@ -250,6 +250,11 @@ impl Blobs {
         self.space.check(0).is_ok()
     }
 
+    /// Whether so many more bytes leave the file system above the floor of free space.
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        self.space.check(bytes).is_ok()
+    }
+
     /// Free bytes on the store's file system.
     pub fn free_bytes(&self) -> io::Result<u64> {
         self.space.free()
