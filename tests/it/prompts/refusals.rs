@@ -205,3 +205,13 @@ async fn too_many_files_are_refused_before_any_is_looked_up() {
     let fault = &answer.expect(422).json()["detail"][0];
     assert_eq!((&fault["loc"], &fault["type"]), (&json!(["body", "attachment_urls"]), &json!("too_long")));
 }
+
+#[tokio::test]
+async fn of_many_faults_the_first_are_named_and_the_number_of_the_rest() {
+    let app = TestApp::with_agent("", ECHO).await;
+    let prompt = "ATTACHMENT:\"https://evil.example/a\"\n".repeat(1000);
+    let answer = app.v3().try_open(&json!({ "prompt": prompt })).await.expect(422).json();
+    let faults = answer["detail"].as_array().unwrap();
+    assert_eq!(faults.len(), 101);
+    assert_eq!(faults[100]["msg"], "and 900 more");
+}
