@@ -35,6 +35,9 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_org ON sessions (org_id, created_at, id);
 CREATE INDEX sessions_by_key ON sessions (created_by, idempotency_key, created_at);
 CREATE INDEX sessions_waiting ON sessions (status, not_before);
+-- The queue and nothing else; the query that looks for the next one repeats the condition.
+CREATE INDEX sessions_claimable ON sessions (not_before, id)
+    WHERE ended_at IS NULL AND (stop_requested_at IS NOT NULL OR inbox_seq > done_seq);
 CREATE INDEX sessions_leased ON sessions (org_id, lease_until);
 
 -- The tags once more, one row for each, to find sessions by them.

@@ -192,7 +192,7 @@ impl Attachments {
         Ok(StreamReader::new(Box::pin(stream)))
     }
 
-    /// Whether so many more bytes would leave the floor of free space alone.
+    /// Whether so many more bytes can be written to the file system without going below the floor.
     pub fn has_room_for(&self, bytes: u64) -> bool {
         self.blobs.has_room_for(bytes)
     }

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::prompt::{self, Resolved};
+use super::prompt::{self, Reading, Resolved};
 use super::store::{self, Inner, NewMessage};
 use super::{
     Api, Created, MAX_TAGS, NewSession, Sent, Session, SessionError, Sessions, Status, StatusDetail, words,
@@ -36,6 +36,7 @@ impl Sessions {
         let tags = distinct(new.tags)?;
         let reading =
             prompt::read(&new.prompt, &new.attachment_urls, self.attachments.urls(), self.reference_mode());
+        self.check_number(&reading)?;
         let now = clock::now();
         let caller = grant.caller();
         let mut tx = self.db.write().await?;
@@ -96,6 +97,7 @@ impl Sessions {
         username: Option<&str>,
     ) -> Result<Sent, SessionError> {
         let reading = prompt::read(text, attachment_urls, self.attachments.urls(), self.reference_mode());
+        self.check_number(&reading)?;
         let now = clock::now();
         let mut tx = self.db.write().await?;
         let inner = known(&mut tx, grant, id).await?;
@@ -287,6 +289,13 @@ impl Sessions {
     fn check_length(&self, text: &str) -> Result<(), SessionError> {
         let (found, limit) = (text.len(), self.settings.max_prompt_bytes);
         if found > limit { Err(SessionError::TooLong { found, limit }) } else { Ok(()) }
+    }
+
+    /// Refuses a text that alone names more files than a session may hold, before anything is looked
+    /// up for it.
+    fn check_number(&self, reading: &Reading<'_>) -> Result<(), SessionError> {
+        let (found, limit) = (reading.named.len(), self.settings.max_attachments);
+        if found > limit { Err(SessionError::TooManyAttachments { found, limit }) } else { Ok(()) }
     }
 
     fn reference_mode(&self) -> Mode {

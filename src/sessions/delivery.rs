@@ -77,6 +77,14 @@ pub enum DeliveryError {
     Io(#[from] io::Error),
 }
 
+impl DeliveryError {
+    /// Whether the file may well be delivered once the disk has room again.
+    pub fn is_for_want_of_room(&self) -> bool {
+        matches!(self, Self::Io(error)
+            if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
 impl Workspace {
     /// Copies `reader` to `attachments/<name>`, mode 0444, if it has the wanted size and digest. Where another file
     /// has the name (compared case-folded) it is numbered: `data-2.csv`. A file of the name, or of a number of it,

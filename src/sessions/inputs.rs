@@ -3,7 +3,8 @@
 //! Guarantees: an attachment is `delivered` only once it lies in the workspace with the size and
 //! the SHA-256 that were taken at its upload; every reference ends as delivered or failed, and
 //! `MANIFEST.json` lists all of them; the agent starts only when all were delivered. The workspace
-//! is a cache: where it is not there, everything is delivered again.
+//! is a cache: where it is not there, everything is delivered again. Nothing is copied below the floor
+//! of free space, and a disk without room is no failure of a file: the session waits for room.
 
 use std::path::PathBuf;
 
@@ -113,7 +114,7 @@ impl Sessions {
             }
             let tried = tokio::select! {
                 () = cancel.cancelled() => return Ok(None),
-                tried = self.deliver_one(row, file, workspace) => tried,
+                tried = self.deliver_one(row, file, workspace) => tried?,
             };
             let reason = match tried {
                 Ok(path) => return Ok(Some(Ok(path))),
@@ -129,12 +130,16 @@ impl Sessions {
         }
     }
 
+    /// Delivers one file; its path, or why it failed.
     async fn deliver_one(
         &self,
         row: &FileRow,
         file: &Attachment,
         workspace: &Workspace,
-    ) -> Result<String, String> {
+    ) -> Result<Result<String, String>, WorkError> {
+        if !self.attachments.has_room_for(file.size) {
+            return Err(WorkError::NoRoom);
+        }
         let wanted = Wanted {
             attachment_id: file.id.to_string(),
             url: row.url.clone(),
@@ -143,9 +148,15 @@ impl Sessions {
             sha256: file.sha256.clone(),
             content_type: file.content_type.clone(),
         };
-        let bytes = self.attachments.open(file).await.map_err(|error| words::with_causes(&error))?;
-        let delivered = workspace.deliver(&wanted, bytes).await;
-        delivered.map(|delivered| delivered.path).map_err(|error| words::with_causes(&error))
+        let bytes = match self.attachments.open(file).await {
+            Ok(bytes) => bytes,
+            Err(error) => return Ok(Err(words::with_causes(&error))),
+        };
+        match workspace.deliver(&wanted, bytes).await {
+            Ok(delivered) => Ok(Ok(delivered.path)),
+            Err(error) if error.is_for_want_of_room() => Err(WorkError::NoRoom),
+            Err(error) => Ok(Err(words::with_causes(&error))),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The folder is walked while no turn runs. Every file is reached by descriptor, is a regular file with one link and
 //! is hashed as it is read, so a link, a FIFO or a device never leads out of the folder or blocks. What was left out
-//! is named with the reason. Nothing is changed, and the files are not copied: the caller reads them again from the
+//! is named with the reason. Nothing is changed but that `ws/` and `ws/output/` can be entered again, and the files are not copied: the caller reads them again from the
 //! open descriptor and compares the digest.
 
 use std::collections::HashSet;
@@ -138,7 +138,7 @@ pub fn collect(
     limits: &OutputLimits,
     known: &HashSet<(String, String)>,
 ) -> io::Result<Outputs> {
-    let ws = beneath::open_folder(workspace.root(), Path::new("ws"))?;
+    let ws = workspace.ws()?;
     let mut outputs = Outputs::default();
     match beneath::look(&ws, "output")?.map(|stat| beneath::kind(&stat)) {
         None => return Ok(outputs),
@@ -148,7 +148,7 @@ pub fn collect(
             return Ok(outputs);
         }
     }
-    let folder = match beneath::open_folder(&ws, Path::new("output")) {
+    let folder = match beneath::make_folder(&ws, "output", 0o755) {
         Ok(folder) => folder,
         Err(error) => {
             outputs.leave_out("", Why::Unreadable(error.to_string()));
@@ -159,16 +159,24 @@ pub fn collect(
     let mut entries_left = limits.entries;
     walk(&folder, "", 0, limits, &mut entries_left, &mut found, &mut outputs);
     found.sort_unstable();
-    let mut total = 0_u64;
+    let known_paths: HashSet<&str> = known.iter().map(|(path, _)| path.as_str()).collect();
+    let mut total_left = limits.total_bytes;
     for path in found {
-        if outputs.files.len() == limits.files {
+        // Only its digest tells a known file from a new one of the same path, so that one is read in any case.
+        let may_be_known = known_paths.contains(path.as_str());
+        let is_full = outputs.files.len() == limits.files;
+        if is_full && !may_be_known {
             outputs.leave_out(&path, Why::TooManyFiles { limit: limits.files });
             continue;
         }
-        match take(&folder, &path, limits, limits.total_bytes - total) {
+        match take(&folder, &path, limits, if may_be_known { u64::MAX } else { total_left }) {
             Ok(output) if known.contains(&(output.path.clone(), output.sha256.clone())) => {}
+            Ok(_) if is_full => outputs.leave_out(&path, Why::TooManyFiles { limit: limits.files }),
+            Ok(output) if output.size > total_left => {
+                outputs.leave_out(&path, Why::TooMuch { limit: limits.total_bytes });
+            }
             Ok(output) => {
-                total += output.size;
+                total_left -= output.size;
                 outputs.files.push(output);
             }
             Err(why) => outputs.leave_out(&path, why),
@@ -367,5 +375,43 @@ mod tests {
         let limits = OutputLimits { entries: 3, ..OutputLimits::default() };
         let outputs = collect(&workspace, &limits, &none_known()).unwrap();
         assert_eq!(outputs.left_out.last().unwrap().why, Why::TooManyNames { limit: 3 });
+    }
+
+    #[test]
+    fn known_files_count_towards_no_limit_of_new_ones() {
+        let (_dir, workspace, output) = workspace();
+        for name in ["a", "b", "c"] {
+            fs::write(output.join(name), "12345").unwrap();
+        }
+        let all = collect(&workspace, &OutputLimits::default(), &none_known()).unwrap();
+        let known = all.files.iter().map(|file| (file.path.clone(), file.sha256.clone())).collect();
+        fs::write(output.join("aa"), "new").unwrap();
+        fs::write(output.join("b"), "changed").unwrap();
+        for limits in [
+            OutputLimits { files: 1, ..OutputLimits::default() },
+            OutputLimits { total_bytes: 4, ..OutputLimits::default() },
+        ] {
+            let outputs = collect(&workspace, &limits, &known).unwrap();
+            assert_eq!(outputs.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["aa"]);
+            let left: Vec<_> = outputs.left_out.iter().map(|left| left.path.as_str()).collect();
+            assert_eq!(left, ["output/b"], "{limits:?}");
+        }
+    }
+
+    #[test]
+    fn folders_that_were_locked_are_opened_again() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let (_dir, workspace, output) = workspace();
+        fs::write(output.join("a"), "1").unwrap();
+        let ws = workspace.path().join("ws");
+        for folder in [&output, &ws] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o000)).unwrap();
+        }
+        let outputs = collect(&workspace, &OutputLimits::default(), &none_known()).unwrap();
+        assert_eq!((outputs.files.len(), outputs.left_out.len()), (1, 0));
+        for folder in [&ws, &output] {
+            assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o7777, 0o755);
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! `ATTACHMENT:"url"` with the canonical URL; `attachment_urls` are such lines at the end. No
 //! request is ever made to a URL (contract, section 2).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::{Message, Place, SessionError, Unresolved};
@@ -25,6 +25,8 @@ pub(super) const TRANSCRIPT_CHARS: usize = 12_000;
 pub(super) struct Reading<'a> {
     text: &'a str,
     references: Vec<Reference>,
+    /// The attachments named, each once, in the order of their first mention.
+    pub named: Vec<AttachmentId>,
     /// What was nearly a reference.
     pub notices: Vec<Notice>,
 }
@@ -54,7 +56,7 @@ pub(super) fn read<'a>(
     service: &ServiceUrls,
     mode: Mode,
 ) -> Reading<'a> {
-    let mut reading = Reading { text, references: Vec::new(), notices: Vec::new() };
+    let mut reading = Reading { text, references: Vec::new(), named: Vec::new(), notices: Vec::new() };
     for finding in scan(text, service, mode) {
         match finding {
             Finding::NearMiss(notice) => reading.notices.push(notice),
@@ -74,25 +76,24 @@ pub(super) fn read<'a>(
         named: named_by(service.resolve(url)),
     });
     reading.references.extend(urls);
+    let mut seen = HashSet::new();
+    let named = reading.references.iter().filter_map(|reference| reference.named.as_ref().ok());
+    reading.named = named.copied().filter(|id| seen.insert(*id)).collect();
     reading
 }
 
 /// Finds the attachments that a text names, in the caller's organisation: all of them, or the list
-/// of what cannot be followed.
+/// of what cannot be followed. Looks each attachment up by itself, so the caller sees to it that they
+/// are few.
 pub(super) async fn resolve(
     conn: &mut Conn,
     org: &OrgId,
     service: &ServiceUrls,
     reading: &Reading<'_>,
 ) -> Result<Resolved, SessionError> {
-    let mut ids: Vec<AttachmentId> = Vec::new();
-    for id in reading.references.iter().filter_map(|reference| reference.named.as_ref().ok()) {
-        if !ids.contains(id) {
-            ids.push(*id);
-        }
-    }
+    let ids = &reading.named;
     let found: HashMap<AttachmentId, Option<Attachment>> =
-        ids.iter().copied().zip(find_many(conn, org, &ids).await?).collect();
+        ids.iter().copied().zip(find_many(conn, org, ids).await?).collect();
     let mut unresolved = Vec::new();
     let mut text = Rewriting { from: reading.text, done: 0, text: String::new() };
     for reference in &reading.references {

@@ -37,6 +37,9 @@ pub(super) enum WorkError {
     /// The catalogue failed.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// The files of the session do not fit on the disk now.
+    #[error("the disk has no room for the files of the session")]
+    NoRoom,
     /// The workspace failed.
     #[error("the workspace cannot be used")]
     Workspace(#[from] std::io::Error),

@@ -12,6 +12,9 @@ use super::store::NewMessage;
 use crate::attachments::Source;
 use crate::attachments::reference::{Notice, line_for};
 
+/// Entries that one list shows at most; of the rest the number is told.
+pub(super) const LISTED: usize = 100;
+
 /// A message of the service.
 pub(super) fn notice(text: &str) -> NewMessage<'_> {
     NewMessage { is_notice: true, ..said(text) }
@@ -36,7 +39,7 @@ pub(super) fn near_misses(notices: &[Notice]) -> String {
     });
     let mut text =
         "Some lines look like references to attachments but are not in the documented form:".to_owned();
-    lines.for_each(|line| text.push_str(&format!("\n{line}")));
+    push_list(&mut text, lines);
     text
 }
 
@@ -76,9 +79,7 @@ pub(super) fn no_profile(name: &str) -> String {
 /// Files that could not be delivered, with the reasons.
 pub(super) fn undelivered(failures: &[(String, String)]) -> String {
     let mut text = "The agent was not started, because not all of its files could be delivered:".to_owned();
-    for (name, reason) in failures {
-        text.push_str(&format!("\n- {name}: {reason}"));
-    }
+    push_list(&mut text, failures.iter().map(|(name, reason)| format!("- {name}: {reason}")));
     text.push_str("\nSend another message to have it tried again.");
     text
 }
@@ -104,8 +105,9 @@ pub(super) fn failure(profile: &str, end: &TurnEnd, turn_seconds: u64) -> Option
 pub(super) fn handed_back(urls: &[String], left_out: &[(String, String)]) -> Option<String> {
     let mut lines: Vec<String> = urls.iter().map(|url| line_for(url)).collect();
     if !left_out.is_empty() {
-        lines.push("Not taken over from the output folder:".to_owned());
-        lines.extend(left_out.iter().map(|(path, why)| format!("- {path}: {why}")));
+        let mut text = "Not taken over from the output folder:".to_owned();
+        push_list(&mut text, left_out.iter().map(|(path, why)| format!("- {path}: {why}")));
+        lines.push(text);
     }
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
@@ -122,6 +124,23 @@ pub(super) fn with_causes(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// How many entries of a list were not shown.
+pub(super) fn and_more(more: usize) -> String {
+    format!("and {more} more")
+}
+
+/// Appends the first lines of a list, and the number of the others.
+fn push_list(text: &mut String, lines: impl ExactSizeIterator<Item = String>) {
+    let more = lines.len().saturating_sub(LISTED);
+    for line in lines.take(LISTED) {
+        text.push('\n');
+        text.push_str(&line);
+    }
+    if more > 0 {
+        text.push_str(&format!("\n- {}", and_more(more)));
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +175,9 @@ mod tests {
     #[test]
     fn what_came_back_is_named_by_lines() {
         assert_eq!(handed_back(&[], &[]), None);
+        let left_out = vec![("output/x".to_owned(), "why".to_owned()); 10_000];
+        let text = handed_back(&[], &left_out).unwrap();
+        assert!(text.ends_with("\n- output/x: why\n- and 9900 more"), "{text}");
         assert_eq!(handed_back(&["u".to_owned()], &[]).as_deref(), Some("ATTACHMENT:\"u\""));
     }
 }

@@ -103,11 +103,16 @@ impl Sessions {
         }
     }
 
+    /// Takes a session that waits. The only writer is asked for only where there is one.
     async fn claim_next(&self, worker: &str) -> Result<Option<Claim>, DbError> {
         let now = clock::now();
+        let per_org = self.settings.running_per_org;
+        if !store::waits(&mut *self.db.read().await?, per_org, now).await? {
+            return Ok(None);
+        }
         let until = now.plus(self.settings.lease);
         let mut tx = self.db.write().await?;
-        let claim = store::claim(&mut tx, worker, self.settings.running_per_org, now, until).await?;
+        let claim = store::claim(&mut tx, worker, per_org, now, until).await?;
         tx.commit().await?;
         Ok(claim)
     }

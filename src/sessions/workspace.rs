@@ -107,11 +107,6 @@ impl Workspace {
         &self.attachments
     }
 
-    /// The session's folder, open.
-    pub(crate) fn root(&self) -> &OwnedFd {
-        &self.root
-    }
-
     /// Writes `attachments/MANIFEST.json`: an object whose `files` are the references in order. A reader sees the old
     /// list or the new one.
     ///
@@ -184,8 +179,9 @@ impl Workspace {
         remove_workspace(&self.path)
     }
 
-    fn ws(&self) -> io::Result<OwnedFd> {
-        beneath::open_folder(&self.root, Path::new("ws"))
+    /// `ws/`, open, even where an agent took its permissions away.
+    pub(crate) fn ws(&self) -> io::Result<OwnedFd> {
+        beneath::make_folder(&self.root, "ws", 0o755)
     }
 
     fn log(&self) -> io::Result<OwnedFd> {

@@ -22,6 +22,8 @@ pub(super) const MAX_TAG: usize = 256;
 pub(super) const MAX_ID: usize = 256;
 /// Characters in a URL (contract, section 2).
 pub(super) const MAX_URL: usize = 2083;
+/// URLs in `attachment_urls` at most; each may be named more than once.
+pub(super) const MAX_URLS: usize = 1000;
 /// Bytes in a JSON Schema, written compactly (contract, section 3).
 pub(super) const MAX_SCHEMA: usize = 64 * 1024;
 
@@ -262,7 +264,7 @@ fn page(query: &mut Query) -> (usize, Option<String>) {
 }
 
 fn attachment_urls(body: &mut Fields) -> Vec<String> {
-    body.texts("attachment_urls", usize::MAX, 1..=MAX_URL).unwrap_or_default()
+    body.texts("attachment_urls", MAX_URLS, 1..=MAX_URL).unwrap_or_default()
 }
 
 /// Refuses secrets, whose values would have to be kept encrypted; the values are not repeated.

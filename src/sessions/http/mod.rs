@@ -23,7 +23,7 @@ use axum::extract::FromRef;
 use axum::routing::{get, post};
 use utoipa::OpenApi;
 
-use super::{Place, SessionError, Sessions, Unresolved};
+use super::{Place, SessionError, Sessions, Unresolved, words};
 use crate::http::problem::{ApiError, HttpValidationError, Loc, ValidationError};
 use crate::identity::Identity;
 
@@ -119,7 +119,12 @@ fn refused(error: SessionError, text: &'static str) -> ApiError {
         SessionError::NotFound => ApiError::NotFound("Session not found"),
         SessionError::Over(_) => ApiError::BadRequest(error.to_string()),
         SessionError::Unresolved(references) => {
-            ApiError::Invalid(references.into_iter().map(|reference| unresolved(reference, text)).collect())
+            let more = references.len().saturating_sub(words::LISTED);
+            let more =
+                (more > 0).then(|| ValidationError::new(at(text), words::and_more(more), "value_error"));
+            let first =
+                references.into_iter().take(words::LISTED).map(|reference| unresolved(reference, text));
+            ApiError::Invalid(first.chain(more).collect())
         }
         SessionError::TooLong { .. } => ApiError::invalid(at(text), error.to_string(), "string_too_long"),
         SessionError::TooManyAttachments { .. } | SessionError::TooManyBytes { .. } => {

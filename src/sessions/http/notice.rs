@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::attachments::reference;
+use crate::sessions::words;
 
 /// Fields named in notices at most: a hostile body does not make a long answer.
 const FIELDS_NAMED: usize = 20;
@@ -55,13 +56,27 @@ pub(super) fn notices(text: Vec<reference::Notice>, fields: &WithoutEffect) -> V
         format!("`{name}` is no field of this call and was ignored: check its spelling")
     });
     let fields = known.chain(unknown).take(FIELDS_NAMED);
-    let fields = fields.map(|reason| Notice { line: 0, column: 0, reason, corrected: None });
-    text.into_iter().map(Notice::from).chain(fields).collect()
+    let fields = fields.map(about_no_line);
+    let more = text.len().saturating_sub(words::LISTED);
+    let more = (more > 0).then(|| about_no_line(words::and_more(more)));
+    let text = text.into_iter().take(words::LISTED).map(Notice::from);
+    text.chain(more).chain(fields).collect()
+}
+
+fn about_no_line(reason: String) -> Notice {
+    Notice { line: 0, column: 0, reason, corrected: None }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_near_misses_the_first_are_told_and_the_number_of_the_rest() {
+        let near_miss = reference::Notice { line: 3, column: 1, reason: "r".to_owned(), corrected: None };
+        let found = notices(vec![near_miss; 250], &WithoutEffect::default());
+        assert_eq!((found.len(), found[100].reason.as_str()), (101, "and 150 more"));
+    }
 
     #[test]
     fn the_text_comes_first_and_the_fields_are_bounded() {

@@ -67,6 +67,7 @@ pub struct SessionCreateRequest {
     pub prompt: String,
     /// Files to hand to the agent: the same as that many lines `ATTACHMENT:"url"` at the end.
     #[schema(inline)]
+    #[schema(max_items = 1000)]
     pub attachment_urls: Option<Vec<AttachmentUrl>>,
     /// A title for people.
     #[schema(max_length = 1024)]
@@ -127,6 +128,7 @@ pub struct SessionMessageCreateRequest {
     pub message: String,
     /// Files to hand to the agent: the same as that many lines `ATTACHMENT:"url"` at the end.
     #[schema(inline)]
+    #[schema(max_items = 1000)]
     pub attachment_urls: Option<Vec<AttachmentUrl>>,
     /// Wants `ImpersonateOrgSessions`. Without effect otherwise.
     #[schema(max_length = 256)]

@@ -9,7 +9,7 @@ use sqlx::Row as _;
 
 use super::{detail, org_id, session_id, status};
 use crate::clock::Moment;
-use crate::db::{Conn, DbError};
+use crate::db::{Conn, DbError, Row};
 use crate::id::{OrgId, SessionId};
 use crate::sessions::{Status, StatusDetail};
 
@@ -56,11 +56,13 @@ pub(in crate::sessions) struct Settled {
     pub not_before: Moment,
 }
 
+/// The two conditions on what is still to be done are written as the index `sessions_claimable` has
+/// them, so that sessions at rest cost nothing.
 const NEXT: &str = "SELECT id, org_id, agent, status, status_detail, epoch, inbox_seq, done_seq, attempts, \
     stop_requested_at FROM sessions WHERE ended_at IS NULL AND not_before <= $1 \
     AND (lease_until IS NULL OR lease_until <= $1) \
-    AND (stop_requested_at IS NOT NULL \
-    OR (inbox_seq > done_seq AND status IN ('new', 'claimed', 'running', 'resuming'))) \
+    AND (stop_requested_at IS NOT NULL OR inbox_seq > done_seq) \
+    AND (stop_requested_at IS NOT NULL OR status IN ('new', 'claimed', 'running', 'resuming')) \
     AND (SELECT COUNT(*) FROM sessions r WHERE r.org_id = sessions.org_id AND r.lease_until > $1) < $2 \
     ORDER BY not_before, id LIMIT 1";
 const TAKE: &str = "UPDATE sessions SET epoch = $1, worker_id = $2, lease_until = $3, \
@@ -90,6 +92,15 @@ const ABANDONED: &str = "SELECT id FROM sessions WHERE ended_at <= $1 AND worksp
     ORDER BY ended_at LIMIT 100";
 const FORGET_WORKSPACE: &str = "UPDATE sessions SET workspace_removed_at = $1 WHERE id = $2";
 
+/// Whether [`claim`] would find a session to take.
+pub(in crate::sessions) async fn waits(
+    conn: &mut Conn,
+    running_per_org: usize,
+    now: Moment,
+) -> Result<bool, DbError> {
+    Ok(next(conn, running_per_org, now).await?.is_some())
+}
+
 /// Takes the session that has waited longest, if one waits whose organisation may run one more.
 pub(in crate::sessions) async fn claim(
     conn: &mut Conn,
@@ -98,9 +109,7 @@ pub(in crate::sessions) async fn claim(
     now: Moment,
     lease_until: Moment,
 ) -> Result<Option<Claim>, DbError> {
-    let running_per_org = i64::try_from(running_per_org).unwrap_or(i64::MAX);
-    let row = sqlx::query(NEXT).bind(now.0).bind(running_per_org).fetch_optional(&mut *conn).await?;
-    let Some(row) = row else { return Ok(None) };
+    let Some(row) = next(conn, running_per_org, now).await? else { return Ok(None) };
     let before: i64 = row.try_get("epoch")?;
     let claim = Claim {
         id: session_id(&row, "id")?,
@@ -233,4 +242,9 @@ pub(in crate::sessions) async fn forget_workspace(
 ) -> Result<(), DbError> {
     sqlx::query(FORGET_WORKSPACE).bind(now.0).bind(id.as_str()).execute(conn).await?;
     Ok(())
+}
+
+async fn next(conn: &mut Conn, running_per_org: usize, now: Moment) -> Result<Option<Row>, DbError> {
+    let running_per_org = i64::try_from(running_per_org).unwrap_or(i64::MAX);
+    Ok(sqlx::query(NEXT).bind(now.0).bind(running_per_org).fetch_optional(conn).await?)
 }

@@ -191,3 +191,27 @@ async fn attachment_urls_have_a_length_and_may_be_null() {
         assert_eq!(fault["type"], kind);
     }
 }
+
+#[tokio::test]
+async fn too_many_files_are_refused_before_any_is_looked_up() {
+    let app = TestApp::with_agent("", ECHO).await;
+    let user = app.v3();
+    let url = |n: usize| format!("{}/attachments/f47ac10b-58cc-4372-a567-{n:012x}/x", app.url());
+    let prompt: String = (0..2000).map(|n| format!("ATTACHMENT:\"{}\"\n", url(n))).collect();
+    let fault = &user.try_open(&json!({ "prompt": prompt })).await.expect(422).json()["detail"][0];
+    assert!(fault["msg"].as_str().unwrap().contains("2000 attachments; at most 50"), "{fault}");
+    let urls: Vec<String> = (0..1001).map(url).collect();
+    let answer = user.try_open(&json!({ "prompt": "x", "attachment_urls": urls })).await;
+    let fault = &answer.expect(422).json()["detail"][0];
+    assert_eq!((&fault["loc"], &fault["type"]), (&json!(["body", "attachment_urls"]), &json!("too_long")));
+}
+
+#[tokio::test]
+async fn of_many_faults_the_first_are_named_and_the_number_of_the_rest() {
+    let app = TestApp::with_agent("", ECHO).await;
+    let prompt = "ATTACHMENT:\"https://evil.example/a\"\n".repeat(1000);
+    let answer = app.v3().try_open(&json!({ "prompt": prompt })).await.expect(422).json();
+    let faults = answer["detail"].as_array().unwrap();
+    assert_eq!(faults.len(), 101);
+    assert_eq!(faults[100]["msg"], "and 900 more");
+}
