@@ -145,7 +145,9 @@ pub async fn run_turn(
             stderr_tail: Vec::new(),
         },
     };
-    if let Some(Err(error)) = lent.map(|name| workspace.take_back(&name)) {
+    if let Some(name) = lent
+        && let Err(error) = workspace.take_back(&name).await
+    {
         tracing::warn!(%error, agent.profile = profile.name, "the prompt's file could not be removed");
     }
     end
