@@ -22,6 +22,7 @@ CREATE TABLE sessions (
     done_seq          BIGINT NOT NULL,
     epoch             BIGINT NOT NULL,
     attempts          BIGINT NOT NULL,
+    rests             BIGINT NOT NULL,
     worker_id         TEXT,
     lease_until       BIGINT,
     not_before        BIGINT NOT NULL,

@@ -141,6 +141,13 @@ fn remove_flat(top: &OwnedFd, name: &CStr, moved: &mut u64) -> io::Result<()> {
     }
 }
 
+/// Does what may take long, such as removing a tree of an agent's making, where it keeps no other task waiting.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
 /// Gives a folder the permissions `mode` and opens it, without ever following a link. The mode is set through
 /// `/proc/self/fd`, because a descriptor that needs no permission (`O_PATH`) cannot be given to `fchmod`.
 fn unlock(from: impl AsFd, name: impl rustix::path::Arg, mode: u32) -> io::Result<OwnedFd> {

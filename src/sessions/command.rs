@@ -119,8 +119,14 @@ pub enum HowEnded {
     TimedOut,
     /// Stopped, because it was asked for.
     Cancelled,
-    /// The program never ran, or its supervisor was lost.
+    /// The program never ran, and will not until an operator changes something. The reason may hold paths of the
+    /// machine: it is for the log.
     FailedToStart(String),
+    /// The program never ran, because the system refused something just then: processes, descriptors, room. The
+    /// reason is for the log.
+    Refused(String),
+    /// The supervisor was lost while the program ran or was about to. The reason is for the log.
+    Lost(String),
 }
 
 /// Runs one turn: starts the program, gives it the prompt, and answers when it and everything it started is gone. A
@@ -139,16 +145,26 @@ pub async fn run_turn(
     let end = match start(profile, sandbox, workspace, prompt, lent.as_deref()).await {
         Ok(agent) => follow(profile, workspace, prompt, agent, cancel).await,
         Err(error) => TurnEnd {
-            how: HowEnded::FailedToStart(error.to_string()),
+            how: not_started(&error),
             stdout: String::new(),
             truncated: false,
             stderr_tail: Vec::new(),
         },
     };
-    if let Some(Err(error)) = lent.map(|name| workspace.take_back(&name)) {
+    if let Some(name) = lent
+        && let Err(error) = workspace.take_back(&name).await
+    {
         tracing::warn!(%error, agent.profile = profile.name, "the prompt's file could not be removed");
     }
     end
+}
+
+/// What the system itself refused may go well later; what was judged here will not.
+fn not_started(error: &io::Error) -> HowEnded {
+    match error.raw_os_error() {
+        Some(_) => HowEnded::Refused(error.to_string()),
+        None => HowEnded::FailedToStart(error.to_string()),
+    }
 }
 
 async fn start(
@@ -246,7 +262,7 @@ async fn ending(profile: &CommandProfile, control: &mut Control, cancel: Cancell
             Ok(End::Exited(status)) => HowEnded::Exited(status),
             Ok(End::Signalled(signal)) => HowEnded::Signalled(signal),
             Ok(End::NotStarted(why)) => HowEnded::FailedToStart(why),
-            Err(error) => HowEnded::FailedToStart(error.to_string()),
+            Err(error) => HowEnded::Lost(error.to_string()),
         },
         () = tokio::time::sleep(profile.turn_timeout) => HowEnded::TimedOut,
         () = cancel.cancelled() => HowEnded::Cancelled,

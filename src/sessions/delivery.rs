@@ -102,7 +102,7 @@ impl Workspace {
         check_plain(&wanted.name)?;
         let folder = self.attachments().try_clone()?;
         let asked = wanted.clone();
-        let there = blocking(move || find_delivered(&folder, &asked)).await?;
+        let there = beneath::blocking(move || find_delivered(&folder, &asked)).await?;
         if let Some(name) = there {
             return Ok(delivered(&name));
         }
@@ -129,6 +129,20 @@ impl Workspace {
             return Err(DeliveryError::Digest { wanted: wanted.sha256.clone(), found });
         }
         Ok(delivered(&part.publish(&wanted.name)?))
+    }
+}
+
+impl Workspace {
+    /// Whether a file that was delivered to `path`, as [`Delivered::path`] has it, is still there: a regular file of
+    /// this size in bytes that nobody may write to. Its bytes are not read again.
+    pub fn still_has(&self, path: &str, size: u64) -> bool {
+        let Some(name) = path.strip_prefix(ATTACHMENTS).and_then(|rest| rest.strip_prefix('/')) else {
+            return false;
+        };
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        beneath::open(self.attachments(), Path::new(name), flags, Mode::empty())
+            .and_then(|file| Ok(rustix::fs::fstat(file)?))
+            .is_ok_and(|stat| is_as_delivered(&stat, size))
     }
 }
 
@@ -215,11 +229,7 @@ fn has_content(folder: &OwnedFd, name: &str, wanted: &Wanted) -> io::Result<bool
         Err(_) => return Ok(false),
     };
     let stat = rustix::fs::fstat(&file)?;
-    if beneath::kind(&stat) != FileType::RegularFile
-        || stat.st_nlink != 1
-        || stat.st_mode & 0o7777 != 0o444
-        || u64::try_from(stat.st_size) != Ok(wanted.size)
-    {
+    if !is_as_delivered(&stat, wanted.size) {
         return Ok(false);
     }
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; CHUNK]);
@@ -229,6 +239,13 @@ fn has_content(folder: &OwnedFd, name: &str, wanted: &Wanted) -> io::Result<bool
             read => hash.update(&buffer[..read]),
         }
     }
+}
+
+fn is_as_delivered(stat: &rustix::fs::Stat, size: u64) -> bool {
+    beneath::kind(stat) == FileType::RegularFile
+        && stat.st_nlink == 1
+        && stat.st_mode & 0o7777 == 0o444
+        && u64::try_from(stat.st_size) == Ok(size)
 }
 
 /// The name itself, then its numbered forms from 2 on.
@@ -254,10 +271,6 @@ fn check_plain(name: &str) -> Result<(), DeliveryError> {
         return Err(DeliveryError::Name(name.to_owned()));
     }
     Ok(())
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

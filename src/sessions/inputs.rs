@@ -42,7 +42,7 @@ impl Sessions {
         Ok(Workspace::open(&path)?)
     }
 
-    /// Delivers what the messages of a claim name and what does not yet lie in the workspace.
+    /// Delivers what the messages of a claim name and what does not lie in the workspace.
     pub(super) async fn deliver(
         &self,
         claim: &Claim,
@@ -53,9 +53,13 @@ impl Sessions {
         let mut failures = Vec::new();
         for row in self.inputs(claim).await? {
             let attachment = self.look_up(claim, &row).await?;
-            let outcome = match (&row.path, row.state) {
-                (Some(path), Delivery::Delivered) => Ok(path.clone()),
-                _ => {
+            let there = row.path.as_ref().filter(|path| {
+                let still = |file: &Attachment| workspace.still_has(path, file.size);
+                row.state == Delivery::Delivered && attachment.as_ref().is_some_and(still)
+            });
+            let outcome = match there {
+                Some(path) => Ok(path.clone()),
+                None => {
                     let tried = self.try_delivery(claim, &row, attachment.clone(), workspace, cancel).await?;
                     let Some(outcome) = tried else { return Ok(HandedOver::Stopped) };
                     let mut tx = self.fenced(claim).await?.0;

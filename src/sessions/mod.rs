@@ -34,6 +34,7 @@ mod worker;
 pub mod workspace;
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
@@ -68,6 +69,8 @@ pub struct Sessions {
     released: Notify,
     /// What stops the sessions that this process works on.
     running: Mutex<HashMap<SessionId, CancellationToken>>,
+    /// Whether the turns are being stopped because the service is.
+    stopping: AtomicBool,
 }
 
 /// Which API a session came in over.
@@ -382,6 +385,7 @@ impl Sessions {
             wake: Notify::new(),
             released: Notify::new(),
             running: Mutex::default(),
+            stopping: AtomicBool::new(false),
         }
     }
 

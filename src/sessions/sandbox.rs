@@ -190,7 +190,7 @@ impl Sandbox {
             }
         }
         let way = if self.isolation == Isolation::Bubblewrap { Way::MountPoint } else { Way::Link };
-        workspace.lead_to_attachments(way)?;
+        workspace.lead_to_attachments(way).await?;
         Contained::start(&self.supervisor, &self.spec(workspace, launch)?).await
     }
 

@@ -42,8 +42,8 @@ const COLUMNS: &str = "SELECT id, org_id, created_by, created_by_email, title, t
     status, status_detail, status_at, api_version, archived_at, created_at, updated_at FROM sessions ";
 const INSERT: &str = "INSERT INTO sessions (id, org_id, created_by, created_by_email, \
     created_with_key, title, tags, fields, agent, status, status_at, api_version, idempotency_key, \
-    inbox_seq, done_seq, epoch, attempts, not_before, created_at, updated_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, 0, 0, $11, $11, $11)";
+    inbox_seq, done_seq, epoch, attempts, rests, not_before, created_at, updated_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, 0, 0, 0, $11, $11, $11)";
 const GET: &str = "WHERE org_id = $1 AND id = $2";
 const EQUAL: &str = "WHERE org_id = $1 AND created_by = $2 AND idempotency_key = $3 AND created_at >= $4 \
     AND status NOT IN ('exit', 'error') AND stop_requested_at IS NULL \

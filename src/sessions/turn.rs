@@ -8,6 +8,7 @@
 //! and a person decides. Only a turn that the service itself cut short runs again.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,8 @@ use crate::id::AttachmentId;
 
 /// How long a session rests that could not be worked on for a reason of the service's own.
 const REST: Duration = Duration::from_secs(30);
+/// After how many such failures in a row it is suspended.
+const MAX_RESTS: i64 = 10;
 
 /// Why a claim was not brought to its end.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,9 @@ pub(super) enum WorkError {
     /// The files of the session do not fit on the disk now.
     #[error("the disk has no room for the files of the session")]
     NoRoom,
+    /// The system refused something that the start of the agent needs, so it never ran.
+    #[error("the agent could not be started now: {0}")]
+    NotStarted(String),
     /// The workspace failed.
     #[error("the workspace cannot be used")]
     Workspace(#[from] std::io::Error),
@@ -58,7 +64,8 @@ pub(super) enum After {
     Turn,
     /// The turn failed; a message may overcome it.
     Failure,
-    /// Not all files could be delivered, so the messages are still to be handled.
+    /// The agent had not all of its files, or the service failed too often: the messages are still to
+    /// be handled, and another message has that tried.
     NotDelivered,
     /// The agent cannot be started.
     NoStart,
@@ -66,6 +73,10 @@ pub(super) enum After {
     Stop,
     /// Something of the service failed: again after a rest.
     Rest,
+    /// The same before the agent ran: its start does not count as an attempt.
+    RestBeforeTurn,
+    /// The claim could not be kept, so the turn was cut short: again after a rest.
+    NotKept,
 }
 
 /// What a claim has to say at its end.
@@ -115,6 +126,13 @@ impl Sessions {
         };
         let sandbox = &self.settings.sandbox;
         let end = run_turn(&profile.command, sandbox, &workspace, &prompt, cancel.clone()).await;
+        match end.how {
+            HowEnded::Refused(why) => return Err(WorkError::NotStarted(why)),
+            HowEnded::FailedToStart(ref why) | HowEnded::Lost(ref why) => {
+                tracing::error!(session.id = %claim.id, agent.profile = profile.command.name, why, "a turn failed");
+            }
+            _ => {}
+        }
         tracing::info!(session.id = %claim.id, how = ?end.how, "a turn ended");
         self.finish(claim, profile, workspace, end).await
     }
@@ -147,8 +165,13 @@ impl Sessions {
             store::add_message(&mut tx, &claim.id, &words::said(&text), now).await?;
         }
         let begun = held.attempts > claim.attempts;
-        let stopping = (after == After::Stop && begun && !held.stop_requested).then_some(words::STOPPING);
-        for notice in report.notice.as_deref().into_iter().chain(stopping) {
+        let cut_short = match after {
+            After::Stop => Some(words::STOPPING),
+            After::NotKept => Some(words::NOT_KEPT),
+            _ => None,
+        };
+        let cut_short = cut_short.filter(|_| begun && !held.stop_requested);
+        for notice in report.notice.as_deref().into_iter().chain(cut_short) {
             store::add_message(&mut tx, &claim.id, &words::notice(notice), now).await?;
         }
         let to = settled(claim, &held, after);
@@ -178,7 +201,21 @@ impl Sessions {
         if held.stop_requested {
             self.take_over(claim, workspace, &mut report).await?;
         }
-        self.leave(claim, After::Stop, report).await
+        let after = if self.stopping.load(Ordering::Relaxed) { After::Stop } else { After::NotKept };
+        self.leave(claim, after, report).await
+    }
+
+    /// Lets go of a session that could not be worked on for a reason of the service's own; after
+    /// [`MAX_RESTS`] of them in a row a person decides.
+    pub(super) async fn rest(&self, claim: &Claim, error: &WorkError) -> Result<(), WorkError> {
+        let rests = claim.rests + 1;
+        if rests >= MAX_RESTS {
+            let report = Report::notice(words::rested_too_often(rests));
+            return self.leave(claim, After::NotDelivered, report).await;
+        }
+        let never_ran = matches!(error, WorkError::NotStarted(_) | WorkError::NoRoom);
+        let after = if never_ran { After::RestBeforeTurn } else { After::Rest };
+        self.leave(claim, after, Report::default()).await
     }
 
     /// Notes that the agent starts, and says with what prompt; `None` where the session is to end.
@@ -297,7 +334,14 @@ fn settled(claim: &Claim, held: &Held, after: After) -> Settled {
     let now = clock::now();
     let newer = held.inbox_seq > claim.inbox_seq;
     let (handled, unhandled) = (claim.inbox_seq, claim.done_seq);
-    let to = |status, detail, done_seq| Settled { status, detail, done_seq, attempts: 0, not_before: now };
+    let to = |status, detail, done_seq| Settled {
+        status,
+        detail,
+        done_seq,
+        attempts: 0,
+        rests: 0,
+        not_before: now,
+    };
     let suspended =
         if newer { (Status::Resuming, None) } else { (Status::Suspended, Some(StatusDetail::Error)) };
     if held.stop_requested {
@@ -309,10 +353,14 @@ fn settled(claim: &Claim, held: &Held, after: After) -> Settled {
         After::Failure => to(suspended.0, suspended.1, handled),
         After::NotDelivered => to(suspended.0, suspended.1, unhandled),
         After::NoStart => to(Status::Error, None, handled),
-        After::Stop => Settled { attempts: claim.attempts, ..to(held.status, held.detail, unhandled) },
-        After::Rest => {
-            let not_before = now.plus(REST);
-            Settled { attempts: held.attempts, not_before, ..to(held.status, held.detail, unhandled) }
+        After::Stop => {
+            let (attempts, rests) = (claim.attempts, claim.rests);
+            Settled { attempts, rests, ..to(held.status, held.detail, unhandled) }
+        }
+        After::Rest | After::RestBeforeTurn | After::NotKept => {
+            let attempts = if after == After::RestBeforeTurn { claim.attempts } else { held.attempts };
+            let (rests, not_before) = (claim.rests + 1, now.plus(REST));
+            Settled { attempts, rests, not_before, ..to(held.status, held.detail, unhandled) }
         }
     }
 }

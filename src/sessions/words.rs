@@ -63,6 +63,17 @@ pub(super) fn interrupted(attempts: i64) -> String {
 pub(super) const STOPPING: &str =
     "The service is being stopped, and the agent with it. The turn runs again when the service is back.";
 
+/// A turn that was cut short because the claim on its session could not be kept.
+pub(super) const NOT_KEPT: &str = "The service could not note that it still works on this session, so the agent was stopped. The turn runs again.";
+
+/// Work that failed too often for reasons of the service's own.
+pub(super) fn rested_too_often(times: i64) -> String {
+    format!(
+        "The service tried {times} times to work on this and could not, for reasons of its own that its log names. \
+         Send another message to have it tried again."
+    )
+}
+
 /// A turn that was cut short too often.
 pub(super) fn given_up(attempts: i64) -> String {
     format!(
@@ -93,7 +104,13 @@ pub(super) fn failure(profile: &str, end: &TurnEnd, turn_seconds: u64) -> Option
         HowEnded::TimedOut => {
             format!("The agent `{profile}` was stopped: a turn may take {turn_seconds} s.")
         }
-        HowEnded::FailedToStart(why) => format!("The agent `{profile}` could not be started: {why}."),
+        HowEnded::FailedToStart(_) => {
+            return Some(format!("The agent `{profile}` could not be started. The service's log says why."));
+        }
+        HowEnded::Refused(_) => return Some(format!("The agent `{profile}` could not be started now.")),
+        HowEnded::Lost(_) => format!(
+            "What supervises the agent `{profile}` ended early, and the agent with it. The service's log says why."
+        ),
     };
     if end.stderr_tail.is_empty() {
         return Some(what);
@@ -156,6 +173,8 @@ mod tests {
         let text = failure("codex", &ended(HowEnded::Exited(3)), 60).unwrap();
         assert!(text.contains("`codex` ended with exit code 3") && text.ends_with("\n\na\nb"), "{text}");
         assert_eq!(failure("codex", &ended(HowEnded::Exited(0)), 60), None);
+        let text = failure("codex", &ended(HowEnded::FailedToStart("no /opt/x".to_owned())), 60).unwrap();
+        assert!(!text.contains('/') && !text.contains("\n"), "{text}");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! start are taken to be those of a worker that is dead.
 
 use std::os::unix::fs::DirBuilderExt as _;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::store::{self, Claim};
-use super::turn::{After, Report, WorkError};
+use super::turn::WorkError;
 use super::workspace::remove_workspace;
 use super::{Sessions, words};
 use crate::clock;
@@ -132,10 +133,10 @@ impl Sessions {
             Err(WorkError::Lost) => {
                 tracing::warn!(session.id = %claim.id, "a claim was lost; nothing was written");
             }
-            Err(error) => {
-                let error = words::with_causes(&error);
+            Err(reason) => {
+                let error = words::with_causes(&reason);
                 tracing::error!(session.id = %claim.id, error, "a session could not be worked on; it rests");
-                if let Err(error) = self.leave(&claim, After::Rest, Report::default()).await {
+                if let Err(error) = self.rest(&claim, &reason).await {
                     let error = words::with_causes(&error);
                     tracing::error!(session.id = %claim.id, error, "its lease has to run out by itself");
                 }
@@ -180,6 +181,7 @@ impl Sessions {
         if tokio::time::timeout(self.settings.drain, all(&mut slots)).await.is_ok() {
             return;
         }
+        self.stopping.store(true, Ordering::Relaxed);
         tracing::info!(sessions = slots.len(), "turns are stopped; they run again at the next start");
         for cancel in self.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
             cancel.cancel();

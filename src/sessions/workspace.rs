@@ -120,27 +120,9 @@ impl Workspace {
 
     /// Makes `ws/attachments` the way that the isolation needs. An agent can replace a link, so this is done before
     /// every start; what stood in the way is removed.
-    pub(crate) fn lead_to_attachments(&self, way: Way) -> io::Result<()> {
+    pub(crate) async fn lead_to_attachments(&self, way: Way) -> io::Result<()> {
         let ws = self.ws()?;
-        if let Some(stat) = beneath::look(&ws, ATTACHMENTS)? {
-            let right = match way {
-                Way::MountPoint => beneath::kind(&stat) == FileType::Directory,
-                Way::Link => {
-                    beneath::kind(&stat) == FileType::Symlink
-                        && rustix::fs::readlinkat(&ws, ATTACHMENTS, Vec::new())?.as_c_str()
-                            == c"../attachments"
-                }
-            };
-            if right {
-                return Ok(());
-            }
-            beneath::remove(&ws, ATTACHMENTS)?;
-        }
-        match way {
-            Way::MountPoint => rustix::fs::mkdirat(&ws, ATTACHMENTS, Mode::from_raw_mode(0o755))?,
-            Way::Link => rustix::fs::symlinkat("../attachments", &ws, ATTACHMENTS)?,
-        }
-        Ok(())
+        beneath::blocking(move || lead_to_attachments(&ws, way)).await
     }
 
     /// Writes a file into the agent's working folder under a name that nothing has, for [`Self::take_back`].
@@ -148,9 +130,10 @@ impl Workspace {
         beneath::write_atomically(self.ws()?, name, bytes, 0o444)
     }
 
-    /// Removes a file that was lent.
-    pub(crate) fn take_back(&self, name: &str) -> io::Result<()> {
-        beneath::remove(self.ws()?, name)
+    /// Removes a file that was lent, or whatever the agent put in its place.
+    pub(crate) async fn take_back(&self, name: &str) -> io::Result<()> {
+        let (ws, name) = (self.ws()?, name.to_owned());
+        beneath::blocking(move || beneath::remove(ws, name.as_str())).await
     }
 
     /// Opens a file of `log/` to append to it; a link or anything else but a file in its place is removed first.
@@ -205,6 +188,27 @@ pub fn remove_workspace(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         parent => beneath::remove(parent?, name),
     }
+}
+
+fn lead_to_attachments(ws: &OwnedFd, way: Way) -> io::Result<()> {
+    if let Some(stat) = beneath::look(ws, ATTACHMENTS)? {
+        let right = match way {
+            Way::MountPoint => beneath::kind(&stat) == FileType::Directory,
+            Way::Link => {
+                beneath::kind(&stat) == FileType::Symlink
+                    && rustix::fs::readlinkat(ws, ATTACHMENTS, Vec::new())?.as_c_str() == c"../attachments"
+            }
+        };
+        if right {
+            return Ok(());
+        }
+        beneath::remove(ws, ATTACHMENTS)?;
+    }
+    match way {
+        Way::MountPoint => rustix::fs::mkdirat(ws, ATTACHMENTS, Mode::from_raw_mode(0o755))?,
+        Way::Link => rustix::fs::symlinkat("../attachments", ws, ATTACHMENTS)?,
+    }
+    Ok(())
 }
 
 /// Lower-case hexadecimal digits of `bytes`.

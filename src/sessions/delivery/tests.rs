@@ -133,3 +133,19 @@ async fn names_that_are_paths_are_refused() {
         assert!(matches!(error, DeliveryError::Name(_)), "{name:?}: {error}");
     }
 }
+
+#[tokio::test]
+async fn a_file_that_is_gone_or_was_changed_is_not_there_any_more() {
+    let (_dir, workspace) = workspace();
+    let path = workspace.deliver(&wanted("a1", "data.csv", b"abc"), &b"abc"[..]).await.unwrap().path;
+    let place = workspace.path().join(&path);
+    assert!(workspace.still_has(&path, 3));
+    assert!(!workspace.still_has(&path, 4));
+    assert!(!workspace.still_has("log/../attachments/data.csv", 3));
+    fs::set_permissions(&place, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(!workspace.still_has(&path, 3), "somebody may write to it");
+    fs::remove_file(&place).unwrap();
+    assert!(!workspace.still_has(&path, 3));
+    symlink("/etc/hostname", &place).unwrap();
+    assert!(!workspace.still_has(&path, fs::metadata("/etc/hostname").unwrap().len()));
+}

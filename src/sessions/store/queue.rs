@@ -27,6 +27,8 @@ pub(in crate::sessions) struct Claim {
     pub done_seq: i64,
     /// Turns begun for these messages and not ended.
     pub attempts: i64,
+    /// Claims in a row that failed for reasons of the service's own.
+    pub rests: i64,
     /// Whether it was taken only to be ended.
     pub stop_requested: bool,
 }
@@ -53,12 +55,13 @@ pub(in crate::sessions) struct Settled {
     pub detail: Option<StatusDetail>,
     pub done_seq: i64,
     pub attempts: i64,
+    pub rests: i64,
     pub not_before: Moment,
 }
 
 /// The two conditions on what is still to be done are written as the index `sessions_claimable` has
 /// them, so that sessions at rest cost nothing.
-const NEXT: &str = "SELECT id, org_id, agent, status, status_detail, epoch, inbox_seq, done_seq, attempts, \
+const NEXT: &str = "SELECT id, org_id, agent, status, status_detail, epoch, inbox_seq, done_seq, attempts, rests, \
     stop_requested_at FROM sessions WHERE ended_at IS NULL AND not_before <= $1 \
     AND (lease_until IS NULL OR lease_until <= $1) \
     AND (stop_requested_at IS NOT NULL OR inbox_seq > done_seq) \
@@ -76,8 +79,8 @@ const HELD: &str = "SELECT inbox_seq, stop_requested_at, status, status_detail, 
 const BEGIN: &str = "UPDATE sessions SET status = 'running', status_detail = 'working', status_at = $1, \
     updated_at = $1, attempts = attempts + 1, workspace_removed_at = NULL WHERE id = $2";
 const SETTLE: &str = "UPDATE sessions SET status = $1, status_detail = $2, status_at = $3, updated_at = $3, \
-    done_seq = $4, attempts = $5, not_before = $6, ended_at = $7, worker_id = NULL, lease_until = NULL \
-    WHERE id = $8";
+    done_seq = $4, attempts = $5, not_before = $6, ended_at = $7, rests = $8, worker_id = NULL, lease_until = NULL \
+    WHERE id = $9";
 const REQUEST_STOP: &str =
     "UPDATE sessions SET stop_requested_at = COALESCE(stop_requested_at, $1), not_before = $1 WHERE id = $2";
 const END_UNCLAIMED: &str = "UPDATE sessions SET status = 'exit', status_detail = 'user_request', \
@@ -119,6 +122,7 @@ pub(in crate::sessions) async fn claim(
         inbox_seq: row.try_get("inbox_seq")?,
         done_seq: row.try_get("done_seq")?,
         attempts: row.try_get("attempts")?,
+        rests: row.try_get("rests")?,
         stop_requested: row.try_get::<Option<i64>, _>("stop_requested_at")?.is_some(),
     };
     let (status, detail) = match (status(&row)?, detail(&row)?) {
@@ -185,6 +189,7 @@ pub(in crate::sessions) async fn settle(
         .bind(to.attempts)
         .bind(to.not_before.0)
         .bind(to.status.is_over().then_some(now.0))
+        .bind(to.rests)
         .bind(id.as_str())
         .execute(conn)
         .await?;

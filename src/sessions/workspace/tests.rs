@@ -30,17 +30,17 @@ fn the_manifest_lists_what_became_of_every_reference() {
     assert_eq!(value["files"][0]["error"], serde_json::Value::Null);
 }
 
-#[test]
-fn the_way_to_the_attachments_is_restored() {
+#[tokio::test]
+async fn the_way_to_the_attachments_is_restored() {
     let (_dir, workspace) = workspace();
     let place = workspace.path().join("ws/attachments");
     for way in [Way::Link, Way::MountPoint, Way::Link] {
-        workspace.lead_to_attachments(way).unwrap();
+        workspace.lead_to_attachments(way).await.unwrap();
         assert_eq!(fs::symlink_metadata(&place).unwrap().is_symlink(), way == Way::Link);
     }
     fs::remove_file(&place).unwrap();
     symlink("/etc", &place).unwrap();
-    workspace.lead_to_attachments(Way::Link).unwrap();
+    workspace.lead_to_attachments(Way::Link).await.unwrap();
     assert_eq!(fs::read_link(&place).unwrap(), Path::new("../attachments"));
 }
 

@@ -101,7 +101,7 @@ async fn an_agent_dies_with_its_supervisor() {
                 rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
             }
         );
-        assert!(matches!(&end.how, HowEnded::FailedToStart(why) if why.contains("ended early")), "{end:?}");
+        assert!(matches!(&end.how, HowEnded::Lost(why) if why.contains("ended early")), "{end:?}");
         until("nothing is left", || marked(&scene.mark).is_empty()).await;
     })
     .await;

@@ -149,3 +149,31 @@ async fn a_turn_longer_than_the_lease_keeps_its_claim() {
     assert_eq!(room.said(&id, true).await, Vec::<String>::new());
     room.close().await;
 }
+
+#[tokio::test]
+async fn work_that_fails_again_and_again_is_left_to_a_person() {
+    let room = Room::open("cat", Duration::from_secs(30)).await;
+    let sessions = room.folder.path().join("sessions");
+    eventually("the worker runs", async || sessions.exists().then_some(())).await;
+    std::fs::remove_dir(&sessions).unwrap();
+    std::fs::write(&sessions, "in the way").unwrap();
+    let id = room.create().await;
+    // As if it had rested many times.
+    let rested = "UPDATE sessions SET rests = 9, not_before = 0 WHERE rests = 1 AND lease_until IS NULL";
+    eventually("it rests", async || {
+        let mut tx = room.db.write().await.unwrap();
+        let changed = sqlx::query(rested).execute(&mut *tx).await.unwrap().rows_affected();
+        tx.commit().await.unwrap();
+        (changed == 1).then_some(())
+    })
+    .await;
+    eventually("it is suspended", async || {
+        let session = room.sessions.get(&room.grant, &id).await.unwrap();
+        let wanted = (Status::Suspended, Some(StatusDetail::Error));
+        ((session.status, session.status_detail) == wanted).then_some(())
+    })
+    .await;
+    let notices = room.said(&id, true).await;
+    assert!(notices[0].starts_with("The service tried 10 times"), "{notices:#?}");
+    room.close().await;
+}
