@@ -8,7 +8,6 @@ CREATE TABLE sessions (
     org_id            TEXT NOT NULL REFERENCES organizations (id),
     created_by        TEXT NOT NULL,
     created_by_email  TEXT,
-    created_with_key  TEXT NOT NULL,
     title             TEXT,
     tags              TEXT NOT NULL,
     fields            TEXT NOT NULL,

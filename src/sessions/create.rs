@@ -67,7 +67,7 @@ impl Sessions {
             created_at: now,
             updated_at: now,
         };
-        store::insert(&mut tx, &session, &caller.key_id, new.idempotency_key.as_deref()).await?;
+        store::insert(&mut tx, &session, new.idempotency_key.as_deref()).await?;
         let username = Some(caller.principal_name.as_str());
         self.add_to_inbox(&mut tx, grant, &id, 1, &resolved, &reading.notices, username).await?;
         if let Some(warning) = words::isolation(self.settings.sandbox.isolation()) {

@@ -15,7 +15,7 @@ use super::{Api, Session, Status, StatusDetail};
 use crate::attachments::Source;
 use crate::clock::Moment;
 use crate::db::{Conn, DbError, Row};
-use crate::id::{KeyId, OrgId, SessionId};
+use crate::id::{OrgId, SessionId};
 
 pub(super) use files::{FileRow, add_input, add_output, files, forget_deliveries, set_delivery};
 pub(super) use list::{count, list};
@@ -41,9 +41,9 @@ pub(super) struct Inner {
 const COLUMNS: &str = "SELECT id, org_id, created_by, created_by_email, title, tags, fields, agent, \
     status, status_detail, status_at, api_version, archived_at, created_at, updated_at FROM sessions ";
 const INSERT: &str = "INSERT INTO sessions (id, org_id, created_by, created_by_email, \
-    created_with_key, title, tags, fields, agent, status, status_at, api_version, idempotency_key, \
+    title, tags, fields, agent, status, status_at, api_version, idempotency_key, \
     inbox_seq, done_seq, epoch, attempts, rests, not_before, created_at, updated_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, 0, 0, 0, $11, $11, $11)";
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 0, 0, 0, 0, $10, $10, $10)";
 const GET: &str = "WHERE org_id = $1 AND id = $2";
 const EQUAL: &str = "WHERE org_id = $1 AND created_by = $2 AND idempotency_key = $3 AND created_at >= $4 \
     AND status NOT IN ('exit', 'error') AND stop_requested_at IS NULL \
@@ -66,7 +66,6 @@ const TAKE_MESSAGE: &str = "UPDATE sessions SET inbox_seq = $1, status = $2, sta
 pub(super) async fn insert(
     conn: &mut Conn,
     session: &Session,
-    key: &KeyId,
     idempotency_key: Option<&str>,
 ) -> Result<(), DbError> {
     sqlx::query(INSERT)
@@ -74,7 +73,6 @@ pub(super) async fn insert(
         .bind(session.org_id.as_str())
         .bind(session.created_by.as_str())
         .bind(session.created_by_email.as_deref())
-        .bind(key.as_str())
         .bind(session.title.as_deref())
         .bind(serde_json::json!(session.tags).to_string())
         .bind(serde_json::Value::Object(session.fields.clone()).to_string())
@@ -205,13 +203,6 @@ fn api_name(api: Api) -> &'static str {
     match api {
         Api::V1 => "v1",
         Api::V3 => "v3",
-    }
-}
-
-fn source_name(source: Source) -> &'static str {
-    match source {
-        Source::User => "user",
-        Source::Devin => "devin",
     }
 }
 

@@ -27,6 +27,9 @@ pub(super) const MAX_URLS: usize = 1000;
 /// Bytes in a JSON Schema, written compactly (contract, section 3).
 pub(super) const MAX_SCHEMA: usize = 64 * 1024;
 
+/// Bytes in all other kept fields of a session, written compactly.
+pub(super) const MAX_KEPT: usize = 64 * 1024;
+
 /// What a field without effect has to be. All may be null or absent.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
@@ -283,6 +286,7 @@ fn refuse_secrets(body: &mut Fields) {
 
 /// Checks the fields without effect and keeps those that ask for something.
 fn keep(body: &mut Fields, fields: &[(&'static str, Kind)], kept: &mut Map<String, Value>) {
+    let mut size = 0;
     for &(name, kind) in fields {
         let value = match kind {
             Kind::Id => body.text(name, 0..=MAX_ID).map(Value::from),
@@ -296,7 +300,19 @@ fn keep(body: &mut Fields, fields: &[(&'static str, Kind)], kept: &mut Map<Strin
             Kind::Positive => body.positive(name).map(Value::from),
             Kind::Schema => schema(body, name),
         };
-        kept.extend(value.map(|value| (name.to_owned(), value)));
+        let Some(value) = value else { continue };
+        if !matches!(kind, Kind::Schema) {
+            size += value.to_string().len();
+            if size > MAX_KEPT {
+                let msg = format!(
+                    "Value error, the fields without effect have {size} bytes together; at most {MAX_KEPT} are \
+                     allowed"
+                );
+                body.refuse(name, msg, "value_error");
+                return;
+            }
+        }
+        kept.insert(name.to_owned(), value);
     }
 }
 

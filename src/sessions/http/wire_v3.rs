@@ -160,7 +160,7 @@ impl From<Message> for SessionMessage {
     fn from(message: Message) -> Self {
         Self {
             event_id: message.event_id,
-            source: source_name(message.source),
+            source: message.source.name(),
             message: message.message,
             created_at: message.created_at.seconds(),
         }
@@ -224,7 +224,7 @@ impl SessionAttachment {
             attachment_id: attachment.id.to_string(),
             url: urls.attachment_url(attachment.id.0, &attachment.name),
             name: attachment.name,
-            source: source_name(source),
+            source: source.name(),
             content_type: Some(attachment.content_type),
         }
     }
@@ -265,18 +265,11 @@ impl From<Receipt> for DeliveryReceipt {
             path: receipt.path,
             size: receipt.size,
             sha256: receipt.sha256,
-            source: source_name(receipt.source),
+            source: receipt.source.name(),
             state: receipt.state.name(),
             at: receipt.at.seconds(),
             error: receipt.error,
         }
-    }
-}
-
-fn source_name(source: Source) -> &'static str {
-    match source {
-        Source::User => "user",
-        Source::Devin => "devin",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{source, source_name};
+use super::source;
 use crate::attachments::Source;
 use crate::clock::Moment;
 use crate::db::{Conn, DbError, Row};
@@ -108,7 +108,7 @@ async fn insert(
     sqlx::query(INSERT)
         .bind(id.as_str())
         .bind(attachment.to_string())
-        .bind(source_name(source))
+        .bind(source.name())
         .bind(last + 1)
         .bind(seq)
         .bind(url)

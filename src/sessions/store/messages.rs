@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{source, source_name};
+use super::source;
 use crate::attachments::Source;
 use crate::clock::Moment;
 use crate::db::{Conn, DbError, Row};
@@ -53,7 +53,7 @@ pub(in crate::sessions) async fn add_message(
         .bind(position)
         .bind(new.seq)
         .bind(new_event_id())
-        .bind(source_name(new.source))
+        .bind(new.source.name())
         .bind(if new.is_notice { "notice" } else { "message" })
         .bind(new.text.replace('\0', "\u{fffd}"))
         .bind(new.user_id)

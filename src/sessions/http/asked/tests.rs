@@ -158,3 +158,11 @@ fn what_is_described_is_what_is_read() {
     assert!(tags(nothing(&properties::<requests::UpdateTagsRequest>(), &[])).is_ok());
     assert!(tags(nothing(&properties::<requests::SessionTagsUpdateRequest>(), &[])).is_ok());
 }
+
+#[test]
+fn fields_without_effect_have_a_limit_together() {
+    let ids = |count: usize| vec!["x".repeat(200); count];
+    let asking = |count| body(&json!({"prompt": "x", "secret_ids": ids(count), "knowledge_ids": ids(count)}));
+    assert!(v1_session(asking(150)).is_ok());
+    assert!(v1_session(asking(200)).is_err());
+}
