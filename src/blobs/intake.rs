@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -23,7 +23,9 @@ pub const HEAD_BYTES: usize = 8 * 1024;
 /// How many bytes of one upload may wait for the running round, and how few at the least.
 const WAITING_BYTES: RangeInclusive<usize> = 64 * 1024..=1024 * 1024;
 /// How many bytes may wait in all large uploads together, as long as each has its least.
-const ALL_WAITING_BYTES: usize = 16 * 1024 * 1024;
+const ALL_WAITING_BYTES: usize = 8 * 1024 * 1024;
+/// Pieces below this many bytes are put together while they wait.
+const CRUMB_BYTES: usize = 4096;
 /// After how many bytes the free space is looked at again.
 const SPACE_CHECK_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -42,11 +44,19 @@ enum Sink {
     /// Not yet more than fits into a pack.
     Memory(Vec<u8>),
     File {
-        waiting: Vec<Bytes>,
-        waiting_bytes: usize,
+        waiting: Waiting,
         work: Work,
         _share: Share,
     },
+}
+
+/// Bytes that wait for the running round.
+#[derive(Debug, Default)]
+struct Waiting {
+    pieces: Vec<Bytes>,
+    /// Small pieces that came last, put together: each would cost more than it holds.
+    crumbs: BytesMut,
+    bytes: usize,
 }
 
 /// A large upload's part in what may wait; given back when dropped.
@@ -75,11 +85,7 @@ impl Blobs {
 }
 
 /// A round of work on the same pieces: the digest and the file grow side by side.
-#[derive(Debug)]
-struct Work {
-    hasher: JoinHandle<Sha256>,
-    writer: JoinHandle<Result<Writer, BlobError>>,
-}
+type Work = JoinHandle<Result<(Sha256, Writer), BlobError>>;
 
 /// A file that grows.
 #[derive(Debug)]
@@ -114,23 +120,16 @@ impl Intake {
             Sink::Memory(small) => {
                 let pieces = vec![Bytes::from(mem::take(small)), bytes];
                 let blobs = Arc::clone(&self.blobs);
-                let work = Work::begin(
-                    Sha256::new(),
-                    move || Writer::create(&blobs),
-                    pieces,
-                    self.blobs.space.floor(),
-                );
+                let floor = self.blobs.space.floor();
+                let work = begin(Sha256::new(), move || Writer::create(&blobs), pieces, floor);
                 let share = Share::of(&self.blobs);
-                self.sink = Sink::File { waiting: Vec::new(), waiting_bytes: 0, work, _share: share };
+                self.sink = Sink::File { waiting: Waiting::default(), work, _share: share };
             }
-            Sink::File { waiting, waiting_bytes, work, .. } => {
-                *waiting_bytes += bytes.len();
+            Sink::File { waiting, work, .. } => {
                 waiting.push(bytes);
-                if work.is_finished() || *waiting_bytes >= self.blobs.waiting_limit() {
-                    let (hasher, writer) = work.end().await?;
-                    let pieces = mem::take(waiting);
-                    *waiting_bytes = 0;
-                    *work = Work::begin(hasher, move || Ok(writer), pieces, self.blobs.space.floor());
+                if work.is_finished() || waiting.bytes >= self.blobs.waiting_limit() {
+                    let (hasher, writer) = end(work).await?;
+                    *work = begin(hasher, move || Ok(writer), waiting.take(), self.blobs.space.floor());
                 }
             }
         }
@@ -141,10 +140,12 @@ impl Intake {
     pub async fn finish(self) -> Result<Staged, BlobError> {
         let (sha256, bytes) = match self.sink {
             Sink::Memory(small) => (hex(Sha256::digest(&small).as_slice()), StagedBytes::InMemory(small)),
-            Sink::File { waiting, mut work, .. } => {
+            Sink::File { mut waiting, mut work, .. } => {
                 let floor = self.blobs.space.floor();
-                let (hasher, writer) = work.end().await?;
-                let (hasher, writer) = Work::begin(hasher, move || Ok(writer), waiting, floor).end().await?;
+                let (hasher, writer) = end(&mut work).await?;
+                let mut last = begin(hasher, move || Ok(writer), waiting.take(), floor);
+                let (hasher, writer) = end(&mut last).await?;
+                let _turn = direct::turn().await;
                 let staged =
                     spawn_blocking(move || writer.finish(floor)).await.map_err(io::Error::other)??;
                 (hex(hasher.finalize().as_slice()), StagedBytes::File(staged))
@@ -154,39 +155,56 @@ impl Intake {
     }
 }
 
-impl Work {
-    fn begin(
-        mut hasher: Sha256,
-        writer: impl FnOnce() -> Result<Writer, BlobError> + Send + 'static,
-        pieces: Vec<Bytes>,
-        floor: u64,
-    ) -> Self {
+impl Waiting {
+    fn push(&mut self, bytes: Bytes) {
+        self.bytes += bytes.len();
+        if bytes.len() < CRUMB_BYTES {
+            self.crumbs.extend_from_slice(&bytes);
+        } else {
+            self.sweep_up();
+            self.pieces.push(bytes);
+        }
+    }
+
+    fn take(&mut self) -> Vec<Bytes> {
+        self.sweep_up();
+        self.bytes = 0;
+        mem::take(&mut self.pieces)
+    }
+
+    fn sweep_up(&mut self) {
+        if !self.crumbs.is_empty() {
+            self.pieces.push(mem::take(&mut self.crumbs).freeze());
+        }
+    }
+}
+
+/// Begins a round, once it has its turn.
+fn begin(
+    mut hasher: Sha256,
+    writer: impl FnOnce() -> Result<Writer, BlobError> + Send + 'static,
+    pieces: Vec<Bytes>,
+    floor: u64,
+) -> Work {
+    tokio::spawn(async move {
+        let _turn = direct::turn().await;
         let same = pieces.clone();
-        let hasher = spawn_blocking(move || {
+        let hashing = spawn_blocking(move || {
             same.iter().for_each(|piece| hasher.update(piece));
             hasher
         });
-        let writer = tokio::spawn(async move {
-            let _turn = direct::turn().await;
-            let write = move || {
-                let mut writer = writer()?;
-                let appended = writer.tail.append(&writer.staged.file, &pieces);
-                appended.map_err(|e| BlobError::from_write(e, floor)).map(|()| writer)
-            };
-            spawn_blocking(write).await.map_err(io::Error::other)?
+        let writing = spawn_blocking(move || {
+            let mut writer = writer()?;
+            let appended = writer.tail.append(&writer.staged.file, &pieces);
+            appended.map_err(|e| BlobError::from_write(e, floor)).map(|()| writer)
         });
-        Self { hasher, writer }
-    }
+        let writer = writing.await.map_err(io::Error::other)??;
+        Ok((hashing.await.map_err(io::Error::other)?, writer))
+    })
+}
 
-    fn is_finished(&self) -> bool {
-        self.hasher.is_finished() && self.writer.is_finished()
-    }
-
-    async fn end(&mut self) -> Result<(Sha256, Writer), BlobError> {
-        let writer = (&mut self.writer).await.map_err(io::Error::other)??;
-        let hasher = (&mut self.hasher).await.map_err(io::Error::other)?;
-        Ok((hasher, writer))
-    }
+async fn end(work: &mut Work) -> Result<(Sha256, Writer), BlobError> {
+    work.await.map_err(io::Error::other)?
 }
 
 impl Writer {

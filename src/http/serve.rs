@@ -45,7 +45,7 @@ const LINGER_TIME: Duration = Duration::from_secs(10);
 /// cut, so that readers who do not read hold no place.
 const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 /// Most bytes read from a connection at once.
-const READ_BUFFER: usize = 128 * 1024;
+const READ_BUFFER: usize = 64 * 1024;
 /// How long accepting pauses when the system has no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
