@@ -31,6 +31,8 @@ pub fn start_logging(filter: &str) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // A log that cannot be written must not break what it tells of.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

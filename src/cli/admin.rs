@@ -94,7 +94,7 @@ enum Kind {
 pub(super) async fn keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
     match command {
         KeysCommand::Create(new) => {
-            let db = new.output.folder.open()?.open_db().await?;
+            let db = new.output.folder.open_existing()?.open_db().await?;
             let order = KeyOrder {
                 kind: match new.kind {
                     Kind::Personal => KeyKind::Personal,
@@ -122,7 +122,7 @@ pub(super) async fn keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
             print(&format!("{secret}\n\nkey {id} of {principal}; the secret is not shown again\n"))
         }
         KeysCommand::List(output) => {
-            let db = output.folder.open()?.open_db().await?;
+            let db = output.folder.open_existing()?.open_db().await?;
             let keys = setup::list_keys(&mut *db.read().await?).await?;
             if output.json {
                 return print_json(&keys.iter().map(as_json).collect());
@@ -140,7 +140,7 @@ pub(super) async fn keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
             print(&lines.collect::<String>())
         }
         KeysCommand::Revoke { id, output } => {
-            let db = output.folder.open()?.open_db().await?;
+            let db = output.folder.open_existing()?.open_db().await?;
             setup::revoke_key(&db, &id).await?;
             if output.json {
                 return print_json(&json!({ "id": id, "revoked": true }));
@@ -153,7 +153,7 @@ pub(super) async fn keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
 pub(super) async fn orgs(command: OrgsCommand) -> anyhow::Result<ExitCode> {
     match command {
         OrgsCommand::Create { name, output } => {
-            let db = output.folder.open()?.open_db().await?;
+            let db = output.folder.open_existing()?.open_db().await?;
             let org = setup::create_org(&db, &name).await?;
             if output.json {
                 return print_json(&json!({ "org_id": org.id.as_str(), "name": org.name }));
@@ -161,7 +161,7 @@ pub(super) async fn orgs(command: OrgsCommand) -> anyhow::Result<ExitCode> {
             print(&format!("{}\n", org.id))
         }
         OrgsCommand::List(output) => {
-            let db = output.folder.open()?.open_db().await?;
+            let db = output.folder.open_existing()?.open_db().await?;
             let orgs = setup::list_orgs(&mut *db.read().await?).await?;
             if output.json {
                 let rows = orgs.iter().map(|org| {

@@ -85,6 +85,17 @@ impl FolderArgs {
         Flags { config: self.config.clone(), data: self.data.clone(), ..Flags::default() }
     }
 
+    /// The folder of a service that was set up; a mistyped name makes no new one.
+    fn open_existing(&self) -> anyhow::Result<DataFolder> {
+        let config = Config::load(self.flags())?;
+        anyhow::ensure!(
+            config.data.join("satchel.db").exists(),
+            "{} holds no service: name its data folder with --data, or set one up with `satchel init`",
+            config.data.display()
+        );
+        DataFolder::open(&config.data)
+    }
+
     fn open(&self) -> anyhow::Result<DataFolder> {
         let config = Config::load(self.flags())?;
         DataFolder::open(&config.data)

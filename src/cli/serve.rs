@@ -15,6 +15,8 @@ use crate::sessions::contain::protect_self;
 use crate::telemetry;
 
 pub(super) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    // What this process inherited is nothing for the agents that it starts.
+    close_fds::set_fds_cloexec(3, &[]);
     protect_self().context("the process cannot be protected from others of the same user")?;
     let config =
         Config::load(Flags { listen: args.listen, public_url: args.public_url, ..args.folder.flags() })?;

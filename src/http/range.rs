@@ -39,7 +39,7 @@ pub enum Selection {
 /// Decides what a `GET` or `HEAD` gets.
 pub fn select(headers: &HeaderMap, has: &Validators) -> Selection {
     let value = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(tags) = value(header::IF_MATCH) {
+    if let Some(tags) = list(headers, header::IF_MATCH) {
         if !tags.split(',').any(|tag| matches!(tag.trim(), "*") || tag.trim() == has.etag) {
             return Selection::PreconditionFailed;
         }
@@ -48,7 +48,7 @@ pub fn select(headers: &HeaderMap, has: &Validators) -> Selection {
     {
         return Selection::PreconditionFailed;
     }
-    if let Some(tags) = value(header::IF_NONE_MATCH) {
+    if let Some(tags) = list(headers, header::IF_NONE_MATCH) {
         let weak = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
         if tags.split(',').any(|tag| tag.trim() == "*" || weak(tag) == has.etag) {
             return Selection::NotModified;
@@ -65,6 +65,12 @@ pub fn select(headers: &HeaderMap, has: &Validators) -> Selection {
         Some(date) => Moment::parse_http_date(date).is_some_and(|at| at.seconds() == has.modified.seconds()),
     };
     if current { ranged(range, has.size) } else { Selection::Whole }
+}
+
+/// A list that may be spread over several header lines (RFC 9110, section 5.3).
+fn list(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect();
+    (!lines.is_empty()).then(|| lines.join(","))
 }
 
 /// What a `Range` header selects of `size` bytes. What cannot be read is ignored (14.2).
@@ -99,7 +105,7 @@ mod tests {
     fn ask(headers: &[(&'static str, &str)]) -> Selection {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.insert(*name, value.parse().unwrap());
+            map.append(*name, value.parse().unwrap());
         }
         let has = Validators { etag: "\"abc\"".into(), modified: Moment(1_795_327_628_500_000), size: 100 };
         select(&map, &has)
@@ -145,6 +151,8 @@ mod tests {
             (vec![("if-none-match", "\"abc\"")], Selection::NotModified),
             (vec![("if-none-match", "\"x\", W/\"abc\"")], Selection::NotModified),
             (vec![("if-none-match", "*")], Selection::NotModified),
+            (vec![("if-none-match", "\"x\""), ("if-none-match", "\"abc\"")], Selection::NotModified),
+            (vec![("if-match", "\"x\""), ("if-match", "\"abc\"")], Selection::Whole),
             (vec![("if-none-match", "\"x\"")], Selection::Whole),
             (vec![("if-none-match", "\"x\""), ("if-modified-since", AT)], Selection::Whole),
             (vec![("if-modified-since", AT)], Selection::NotModified),
