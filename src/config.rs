@@ -143,12 +143,9 @@ pub struct Config {
     #[config(env = "SATCHEL_MAX_OUTPUT_BYTES", default = 2_147_483_648u64)]
     pub max_output_bytes: u64,
 
-    /// Agent profiles by name: programs that are run with the prompt. For example:
-    ///
-    ///     [agents.claude]
-    ///     program = "claude"
-    ///     args = ["-p"]
-    ///     pass_env = ["ANTHROPIC_API_KEY"]
+    /// Agent profiles by name: programs that are run with the prompt. For example a table
+    /// `[agents.claude]` with `program = "claude"`, `args = ["-p"]` and
+    /// `pass_env = ["ANTHROPIC_API_KEY"]`.
     ///
     /// Keys of a profile: `program` (absolute, or looked up in PATH); `args`; `prompt` ("stdin", or
     /// "file": its path stands in place of `{prompt_file}` in `args`); `env` (a table of variables

@@ -165,6 +165,8 @@ proptest! {
     ) {
         let body = [b"--XX\r\n", FILE.as_bytes(), b"\r\n\r\n", &data, b"\r\n--XX--"].concat();
         prop_assume!(!data.windows(8).any(|w| w == b"\r\n--XX--" || w.starts_with(b"\r\n--XX\r\n")));
+        // The line end that closes the part would complete a delimiter begun by its data.
+        prop_assume!(!data.ends_with(b"\r\n--XX"));
         let parts = parse_in(&body, size).unwrap().unwrap();
         prop_assert_eq!(&parts[0].1, &data);
     }
