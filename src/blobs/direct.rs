@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// The alignment that direct writes keep, in memory and in the file.
 const BLOCK: usize = 4096;
 /// Bytes that may wait for more before they are written.
-const PATIENCE: usize = 32 * 1024;
+const PATIENCE: usize = 16 * 1024;
 /// Most bytes of one write.
 const BUFFER: usize = 1024 * 1024;
 /// Writers at once, each with a buffer: memory does not grow with the number of uploads, and threads

@@ -21,7 +21,7 @@ use super::{BlobError, Blobs, PACKED_LIMIT, Staged, StagedBytes};
 /// How many first bytes are kept to tell the kind of content from.
 pub const HEAD_BYTES: usize = 8 * 1024;
 /// How many bytes of one upload may wait for the running round, and how few at the least.
-const WAITING_BYTES: RangeInclusive<usize> = 64 * 1024..=1024 * 1024;
+const WAITING_BYTES: RangeInclusive<usize> = 16 * 1024..=1024 * 1024;
 /// How many bytes may wait in all large uploads together, as long as each has its least.
 const ALL_WAITING_BYTES: usize = 8 * 1024 * 1024;
 /// Pieces below this many bytes are put together while they wait.
