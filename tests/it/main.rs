@@ -19,4 +19,5 @@ mod prompts;
 mod sessions;
 mod storage;
 mod support;
+mod surroundings;
 mod tidy;
