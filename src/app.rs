@@ -206,6 +206,7 @@ impl App {
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let router = router(self.state.clone(), &self.metrics, &self.public_url);
         let worker = tokio::spawn(Arc::clone(&self.state.sessions).run_worker(stop.clone()));
+        tokio::spawn(self.db.clone().keep_log_short(stop.clone()));
         let attachments = Arc::clone(&self.state.attachments);
         let sweep = tokio::spawn(async move {
             match attachments.sweep().await {

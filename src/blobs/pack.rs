@@ -8,7 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +22,10 @@ use super::{BlobError, Locator};
 const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
 /// The block size of common file systems.
 const ALIGNMENT: u64 = 4096;
+/// What lies between the end of a blob and the next multiple of [`ALIGNMENT`].
+static PADDING: [u8; ALIGNMENT as usize] = [0; ALIGNMENT as usize];
+/// Most pieces of one write; Linux takes 1024.
+const PIECES_AT_ONCE: usize = 1024;
 /// Packs kept open for reading, at most.
 const OPEN_SEGMENTS: usize = 64;
 
@@ -80,16 +84,18 @@ impl Packs {
             }
         };
         let mut places = Vec::with_capacity(blobs.len());
-        let mut bytes = Vec::with_capacity(blobs.iter().map(|b| room_for(b.len() as u64) as usize).sum());
+        let mut pieces = Vec::with_capacity(2 * blobs.len());
+        let mut end = active.end;
         for blob in blobs {
-            let start = bytes.len();
-            places.push(Locator::Pack { segment: active.segment, offset: active.end + start as u64 });
-            bytes.extend_from_slice(blob);
-            bytes.resize(start + room_for(blob.len() as u64) as usize, 0);
+            places.push(Locator::Pack { segment: active.segment, offset: end });
+            let room = room_for(blob.len() as u64);
+            pieces.push(IoSlice::new(blob));
+            pieces.push(IoSlice::new(&PADDING[..room as usize - blob.len()]));
+            end += room;
         }
-        file.write_all_at(&bytes, active.end)?;
+        write_all_vectored_at(&file, &mut pieces, active.end)?;
         file.sync_data()?;
-        active.end += bytes.len() as u64;
+        active.end = end;
         active.file = Some(file);
         Ok(places)
     }
@@ -156,6 +162,24 @@ impl Packs {
     fn path(&self, segment: u64) -> PathBuf {
         self.dir.join(format!("{segment}.pack"))
     }
+}
+
+/// Writes all pieces, one after the other, from `offset` on.
+fn write_all_vectored_at(file: &File, mut pieces: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+    IoSlice::advance_slices(&mut pieces, 0);
+    while !pieces.is_empty() {
+        let at_once = pieces.len().min(PIECES_AT_ONCE);
+        match rustix::io::pwritev(file, &pieces[..at_once], offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                offset += written as u64;
+                IoSlice::advance_slices(&mut pieces, written);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// How much of a pack a blob takes. An empty one has a place of its own too, since a place belongs

@@ -5,17 +5,21 @@
 //! another wrote first. Only this file names the engine; every other SQL text lives in the
 //! `store.rs` of its room and is written for SQLite and PostgreSQL alike.
 
-use std::fmt::Write as _;
+mod checkpoint;
+mod transaction;
+
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyPool, Executor};
+use sqlx::{AnyPool, Connection as _, Executor as _};
+use tokio::sync::Mutex;
+pub use transaction::Tx;
 
 /// One connection; what the functions of a `store.rs` take.
 pub type Conn = sqlx::AnyConnection;
-/// A write transaction: rolled back unless committed.
-pub type Tx = sqlx::Transaction<'static, sqlx::Any>;
 /// A row of an answer.
 pub type Row = sqlx::any::AnyRow;
 /// A connection borrowed for reading.
@@ -24,6 +28,9 @@ pub type Reader = sqlx::pool::PoolConnection<sqlx::Any>;
 /// How long a writer waits for another process (a command beside the server) to finish.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 const READERS: u32 = 8;
+/// Pages in the log at which a commit itself moves them into the database. A service does so beside its commits, long
+/// before ([`Db::keep_log_short`]); the limit is for what runs without it.
+const LOG_LIMIT: u32 = 16 * 1024;
 
 /// What can go wrong with the catalogue.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +61,11 @@ pub enum DbError {
 #[derive(Debug, Clone)]
 pub struct Db {
     readers: AnyPool,
-    writer: AnyPool,
+    /// The one connection that writes. Not a pool's: to give a connection back costs a pool more than a short
+    /// transaction takes.
+    writer: Arc<Mutex<Conn>>,
+    /// Transactions that may have written since the log was last shortened.
+    writes: Arc<AtomicU32>,
 }
 
 impl Db {
@@ -65,31 +76,19 @@ impl Db {
         url.set_path(&path.to_string_lossy());
         url.set_query(Some("mode=rwc"));
         let options: AnyConnectOptions = url.as_str().parse()?;
-        let pool = |size: u32| {
-            AnyPoolOptions::new()
-                .max_connections(size)
-                .min_connections(1)
-                .max_lifetime(None)
-                .idle_timeout(None)
-                .test_before_acquire(false)
-                .after_connect(|conn, _| {
-                    Box::pin(async move {
-                        let pragmas = format!(
-                            "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; \
-                             PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-                             PRAGMA cache_size = -4096; PRAGMA journal_size_limit = 67108864; \
-                             PRAGMA wal_autocheckpoint = 8192;",
-                            BUSY_TIMEOUT.as_millis()
-                        );
-                        conn.execute(sqlx::AssertSqlSafe(pragmas)).await?;
-                        Ok(())
-                    })
-                })
-        };
-        let writer = pool(1).connect_with(options.clone()).await?;
-        migrate(&writer).await?;
-        let readers = pool(READERS).connect_with(options).await?;
-        Ok(Self { readers, writer })
+        let mut writer = Conn::connect_with(&options).await?;
+        prepare(&mut writer).await?;
+        migrate(&mut writer).await?;
+        let readers = AnyPoolOptions::new()
+            .max_connections(READERS)
+            .min_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .test_before_acquire(false)
+            .after_connect(|conn, _| Box::pin(prepare(conn)))
+            .connect_with(options)
+            .await?;
+        Ok(Self { readers, writer: Arc::new(Mutex::new(writer)), writes: Arc::default() })
     }
 
     /// A connection for reading outside of any transaction.
@@ -100,51 +99,60 @@ impl Db {
     /// A transaction that may write. One at a time: keep it short, and never wait for anything
     /// else while it is open.
     pub async fn write(&self) -> Result<Tx, DbError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Tx::begin(Arc::clone(&self.writer).lock_owned().await).await
     }
 
-    /// Lets running statements finish and closes every connection.
+    /// Lets running statements finish, closes what reads, and moves what is left of the log into the database.
     pub async fn close(&self) {
         self.readers.close().await;
-        self.writer.close().await;
+        let emptied = (&mut *self.writer.lock().await).execute("PRAGMA wal_checkpoint(TRUNCATE)").await;
+        if let Err(error) = emptied {
+            tracing::warn!(%error, "the log of the database was not emptied; the next start reads it");
+        }
     }
 }
 
-/// Cuts rows to be inserted into statements of 8, 2 and 1 rows: few texts, so that each is prepared
-/// once, and short ones, because the cost of binding grows with the square of the parameters.
+/// Sets a new connection up.
+async fn prepare(conn: &mut Conn) -> Result<(), sqlx::Error> {
+    let pragmas = format!(
+        "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+         PRAGMA foreign_keys = ON; PRAGMA cache_size = -4096; PRAGMA journal_size_limit = 67108864; \
+         PRAGMA wal_autocheckpoint = {LOG_LIMIT};",
+        BUSY_TIMEOUT.as_millis()
+    );
+    conn.execute(sqlx::AssertSqlSafe(pragmas)).await?;
+    Ok(())
+}
+
+/// Cuts rows to be inserted into statements of at most 64 rows, of a multiple of four rows as far as that goes: few
+/// statements, because each is a round trip to the connection's thread, and few texts, so that each is prepared once.
 pub fn in_rows<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
-        let size = [8, 2, 1].into_iter().find(|size| rows.len() >= *size)?;
+        let size = if rows.len() < 4 { rows.len() } else { rows.len().min(64) / 4 * 4 };
         let (first, rest) = rows.split_at(size);
         rows = rest;
-        Some(first)
+        (size > 0).then_some(first)
     })
 }
 
-/// `($1, $2), ($3, $4)`: placeholders for that many rows of that many columns.
+/// `(?, ?), (?, ?)`: placeholders for that many rows of that many columns, in the engine's own way. SQLite would take
+/// `$1` too, but binds such in a time that grows with the square of their number.
 pub fn placeholders(rows: usize, columns: usize) -> String {
-    let mut text = String::new();
-    for row in 0..rows {
-        text.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 0..columns {
-            let comma = if column == 0 { "" } else { ", " };
-            let _ = write!(text, "{comma}${}", row * columns + column + 1);
-        }
-        text.push(')');
-    }
-    text
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    vec![row.as_str(); rows].join(", ")
 }
 
 /// Brings the tables up to date; refuses a database that a newer release has written.
-async fn migrate(pool: &AnyPool) -> Result<(), DbError> {
+async fn migrate(conn: &mut Conn) -> Result<(), DbError> {
     let migrator = sqlx::migrate!("./migrations");
     let known = migrator.iter().map(|m| m.version).max().unwrap_or(0);
     let found: Result<Option<i64>, _> =
-        sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(pool).await;
+        sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(&mut *conn).await;
     if let Ok(Some(found)) = found
         && found > known
     {
         return Err(DbError::Newer { found, known });
     }
-    migrator.run(pool).await.map_err(DbError::Migrate)
+    migrator.run(conn).await.map_err(DbError::Migrate)
 }

@@ -48,13 +48,14 @@ pub struct ListedKey {
 
 const CALLER: &str = "SELECT k.id AS key_id, k.kind AS key_kind, k.name AS key_name, \
     k.expires_at AS expires_at, COALESCE(k.org_id, p.org_id) AS org_id, p.id AS principal_id, \
-    p.kind AS principal_kind, p.name AS principal_name, p.email AS email \
+    p.kind AS principal_kind, p.name AS principal_name, p.email AS email, \
+    r.org_id AS role_org_id, r.role_id AS role_id \
     FROM api_keys k JOIN principals p ON p.id = k.principal_id \
+    LEFT JOIN role_assignments r ON r.principal_id = p.id \
     WHERE k.revoked_at IS NULL AND p.deleted_at IS NULL \
     AND (k.expires_at IS NULL OR k.expires_at > $2) AND ";
 const BY_HASH: &str = "k.hash = $1";
 const BY_ID: &str = "k.id = $1";
-const ROLES: &str = "SELECT org_id, role_id FROM role_assignments WHERE principal_id = $1";
 
 /// The caller behind a key, if the key is good now.
 pub(super) async fn caller_by_hash(
@@ -77,16 +78,14 @@ async fn caller(
     now: Moment,
 ) -> Result<Option<Caller>, DbError> {
     let sql = sqlx::AssertSqlSafe(format!("{CALLER}{by}"));
-    let Some(row) = sqlx::query(sql).bind(value).bind(now.0).fetch_optional(&mut *conn).await? else {
-        return Ok(None);
-    };
-    let principal_id: String = row.try_get("principal_id")?;
-    let roles = sqlx::query(ROLES).bind(&principal_id).fetch_all(&mut *conn).await?;
-    let roles = roles.iter().map(role_of).collect::<Result<_, _>>()?;
+    // One row for each role, or one without a role.
+    let rows = sqlx::query(sql).bind(value).bind(now.0).fetch_all(conn).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let roles = rows.iter().filter_map(|row| role_of(row).transpose()).collect::<Result<_, _>>()?;
     let key_kind: String = row.try_get("key_kind")?;
     let principal_kind: String = row.try_get("principal_kind")?;
     Ok(Some(Caller {
-        principal_id,
+        principal_id: row.try_get("principal_id")?,
         principal_kind: match principal_kind.as_str() {
             "user" => PrincipalKind::User,
             "service_user" => PrincipalKind::ServiceUser,
@@ -94,7 +93,7 @@ async fn caller(
         },
         principal_name: row.try_get("principal_name")?,
         email: row.try_get("email")?,
-        key_id: parsed(&row, "key_id")?,
+        key_id: parsed(row, "key_id")?,
         key_name: row.try_get("key_name")?,
         key_kind: KeyKind::ALL
             .into_iter()
@@ -109,14 +108,14 @@ async fn caller(
     }))
 }
 
-fn role_of(row: &Row) -> Result<(Option<OrgId>, Role), DbError> {
-    let org: String = row.try_get("org_id")?;
+fn role_of(row: &Row) -> Result<Option<(Option<OrgId>, Role)>, DbError> {
+    let Some(org) = row.try_get::<Option<String>, _>("role_org_id")? else { return Ok(None) };
     let role = parsed(row, "role_id")?;
     let org = match org.as_str() {
         "" => None,
         id => Some(id.parse().map_err(|_| DbError::Corrupt("role_assignments.org_id"))?),
     };
-    Ok((org, role))
+    Ok(Some((org, role)))
 }
 
 fn parsed<T: FromStr>(row: &Row, column: &'static str) -> Result<T, DbError> {

@@ -208,7 +208,7 @@ async fn a_large_file_that_was_cut_short_never_looks_complete() {
 
 #[tokio::test]
 async fn a_full_disk_is_a_507_and_the_next_file_is_kept() {
-    let app = strace::failing("pwrite64:error=ENOSPC:when=1", Some("blobs/packs/1.pack")).start().await;
+    let app = strace::failing("pwritev:error=ENOSPC:when=1", Some("blobs/packs/1.pack")).start().await;
     let user = app.v1();
     let refused = user.try_upload("data.bin", noise(1, 5_000)).await;
     assert!(refused.expect(507).detail().contains("full"));

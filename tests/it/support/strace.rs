@@ -28,7 +28,7 @@ pub struct Call {
 
 /// What is recorded: whatever opens, makes, writes, syncs, names, answers. A `?` lets strace pass
 /// over what this architecture does not have.
-const CALLS: &str = "trace=openat,close,accept4,?mkdir,mkdirat,write,pwrite64,writev,sendto,fsync,fdatasync,\
+const CALLS: &str = "trace=openat,close,accept4,?mkdir,mkdirat,write,pwrite64,pwritev,pwritev2,writev,sendto,fsync,fdatasync,\
                      ftruncate,?rename,?renameat,renameat2,?fork,?vfork,clone,clone3";
 
 /// Makes sure that strace is there and allowed: a test that needs it fails without.
@@ -157,7 +157,8 @@ impl Call {
     }
 
     pub fn writes(&self) -> bool {
-        matches!(self.name.as_str(), "write" | "pwrite64" | "writev" | "sendto") && self.result >= 0
+        matches!(self.name.as_str(), "write" | "pwrite64" | "pwritev" | "pwritev2" | "writev" | "sendto")
+            && self.result >= 0
     }
 
     /// Whether the call tells a client that all went well.
