@@ -18,5 +18,6 @@ pub mod example_agent;
 pub mod http;
 pub mod id;
 pub mod identity;
+pub mod presence;
 pub mod sessions;
 pub mod telemetry;
