@@ -144,7 +144,8 @@ async fn a_program_that_is_not_there_any_more_ends_the_session() {
 
 #[tokio::test]
 async fn an_end_that_is_asked_for_stops_the_agent_and_keeps_its_outputs() {
-    let app = TestApp::with_agent("", &format!("echo half > output/half.txt; {AT_WORK}")).await;
+    let script = format!("echo half an answer; echo half > output/half.txt; {AT_WORK}");
+    let app = TestApp::with_agent("", &script).await;
     let session = app.v3().open("hello").await;
     app.written(&session, "ready").await;
     let ended = session.end().await.expect(200).json();
@@ -153,6 +154,8 @@ async fn an_end_that_is_asked_for_stops_the_agent_and_keeps_its_outputs() {
     assert_eq!(receipts[0]["path"], "output/half.txt");
     let half = session.user.get(receipts[0]["url"].as_str().unwrap()).await;
     assert_eq!(half.expect(200).text(), "half\n");
+    let line = format!("ATTACHMENT:{}", receipts[0]["url"]);
+    assert_eq!(session.answers().await, ["half an answer".to_owned(), line]);
 }
 
 #[tokio::test]
