@@ -195,12 +195,7 @@ impl Sessions {
     /// Lets go of a session before its turn came to an end. Where the session is to end, what its
     /// turns left, also one that a kill cut short, is still handed back, and so is what was `printed`; any other turn
     /// runs again and prints it anew.
-    async fn stop_short(
-        &self,
-        claim: &Claim,
-        workspace: Workspace,
-        printed: &str,
-    ) -> Result<(), WorkError> {
+    async fn stop_short(&self, claim: &Claim, workspace: Workspace, printed: &str) -> Result<(), WorkError> {
         let (tx, held) = self.fenced(claim).await?;
         tx.commit().await?;
         let mut report = Report::default();

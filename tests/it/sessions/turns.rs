@@ -159,6 +159,30 @@ async fn an_end_that_is_asked_for_stops_the_agent_and_keeps_its_outputs() {
 }
 
 #[tokio::test]
+async fn what_took_the_place_of_the_output_folder_is_moved_aside_and_named() {
+    let script = "read -r how; echo \"$how\" > output/told.txt && echo written; case \"$how\" in
+        link) rm -r output; ln -s /etc output ;;
+        file) rm -r output; echo mine > output ;;
+        fifo) rm -r output; mkfifo output ;;
+        esac";
+    let app = TestApp::with_agent("", script).await;
+    // The hint is the rest of the prompt; a later prompt begins with the conversation so far.
+    for how in ["link", "file", "fifo"] {
+        let session = app.v3().open(how).await;
+        session.until_waiting().await;
+        let answers = session.answers().await;
+        assert_eq!(answers[0], "written");
+        assert!(answers[1].contains("- output: it was no folder any more"), "{}", answers[1]);
+        assert!(answers[1].ends_with("is now `output-2`"), "{}", answers[1]);
+        session.say("again").await;
+        session.until_waiting().await;
+        let receipts = session.receipts().await;
+        assert_eq!(receipts[0]["path"], "output/told.txt", "the folder is there again: {receipts:#?}");
+        assert!(app.workspace(&session).join("output-2").symlink_metadata().is_ok());
+    }
+}
+
+#[tokio::test]
 async fn an_agent_without_isolation_is_announced_in_the_session() {
     let app = TestApp::with_agent("isolation = \"none\"", "cat").await;
     let data = app.v1().upload("data.csv", &b"a\n"[..]).await;
