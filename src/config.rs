@@ -11,7 +11,7 @@ use confique::meta::FieldKind;
 use confique::{Config as _, Layer as _};
 use serde::Deserialize;
 
-use crate::sessions::command::PromptVia;
+use crate::sessions::command::{PROMPT_FILE, PromptVia};
 use crate::sessions::sandbox::{Isolation, Network};
 
 /// The configuration of one service.
@@ -331,9 +331,9 @@ impl Config {
                 ));
             }
             let by_file = agent.prompt == Some(PromptVia::File);
-            if by_file != agent.args.iter().any(|arg| arg.contains("{prompt_file}")) {
+            if by_file != agent.args.iter().any(|arg| arg.contains(PROMPT_FILE)) {
                 return contradiction(format!(
-                    "[agents.{name}]: `prompt = \"file\"` and `{{prompt_file}}` in `args` go together"
+                    "[agents.{name}]: `prompt = \"file\"` and `{PROMPT_FILE}` in `args` go together"
                 ));
             }
         }

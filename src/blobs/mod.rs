@@ -30,7 +30,7 @@ use std::sync::atomic::AtomicUsize;
 
 use uuid::Uuid;
 
-pub use intake::Intake;
+pub use intake::{HEAD_BYTES, Intake};
 pub use read::BlobReader;
 
 /// Blobs up to this many bytes go into packs.
@@ -133,7 +133,7 @@ pub struct Staged {
     pub size: u64,
     /// Their SHA-256, lower-case hexadecimal.
     pub sha256: String,
-    /// The first bytes, at most [`intake::HEAD_BYTES`], to tell the kind of content from.
+    /// The first bytes, at most [`HEAD_BYTES`], to tell the kind of content from.
     pub head: Vec<u8>,
     bytes: StagedBytes,
 }
