@@ -70,6 +70,10 @@ async fn more_than_a_mebibyte_of_other_parts_is_a_413() {
     let body = form(&[field("a", &half), field("b", &half), file("data.csv", b"a,b")]);
     let answer = send(&app.v1(), &form::content_type(), body).await;
     assert!(answer.expect(413).detail().contains("1048576 bytes"), "{}", answer.text());
+    let mut body = form(&[field("a", &half), file("data.csv", b"a,b")]);
+    body.extend_from_slice(&half);
+    let answer = send(&app.v1(), &form::content_type(), body).await;
+    assert!(answer.expect(413).detail().contains("1048576 bytes"), "{}", answer.text());
     assert_eq!(app.count("SELECT COUNT(*) FROM attachments").await, 0);
 }
 
