@@ -238,16 +238,20 @@ impl Form {
         Ok(Self { body, parser, silence, others: 0, in_file: false })
     }
 
-    /// Skips to the next part that is a file (has a non-empty `filename`) in the given field. `None` once the whole
+    /// Skips to the next part in the given field, a file where it has a non-empty `filename`. `None` once the whole
     /// body is there, with whatever follows the form.
-    pub async fn next_file(&mut self, field: &str) -> Result<Option<PartHead>, FormError> {
+    pub async fn next_part(&mut self, field: &str) -> Result<Option<PartHead>, FormError> {
         loop {
             match self.event().await? {
-                Event::Part(head) if head.name == field && head.filename.is_some() => {
-                    self.in_file = true;
-                    return Ok(Some(head));
+                Event::Part(head) => {
+                    self.in_file = head.name == field && head.filename.is_some();
+                    if !self.in_file {
+                        self.count_other(head.name.len())?;
+                    }
+                    if head.name == field {
+                        return Ok(Some(head));
+                    }
                 }
-                Event::Part(head) => self.count_other(head.name.len())?,
                 Event::Data(data) => self.count_other(data.len())?,
                 Event::PartEnd => {}
                 Event::End => {

@@ -19,6 +19,11 @@ async fn without_a_file_the_answer_is_fastapis_422() {
         ("another field", form::content_type(), form(&[field("other", b"x")])),
         ("a field of that name", form::content_type(), form(&[field("file", b"x")])),
         (
+            "such a field behind a file",
+            form::content_type(),
+            form(&[file("a.csv", b"a,b"), field("file", b"x")]),
+        ),
+        (
             "an empty file name",
             form::content_type(),
             form(&[part("form-data; name=\"file\"; filename=\"\"", b"x")]),
