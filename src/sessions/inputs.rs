@@ -31,7 +31,7 @@ pub(super) enum HandedOver {
 }
 
 impl Sessions {
-    /// Opens the session's workspace, or makes it anew; then every file has to be delivered again.
+    /// Opens the session's workspace, with its `output/`, or makes it anew; then every file has to be delivered again.
     pub(super) async fn open_workspace(&self, claim: &Claim) -> Result<Workspace, WorkError> {
         let path = self.workspace_path(&claim.id);
         if !path.exists() {
@@ -39,7 +39,15 @@ impl Sessions {
             store::forget_deliveries(&mut tx, &claim.id, clock::now()).await?;
             tx.commit().await?;
         }
-        Ok(Workspace::open(&path)?)
+        let workspace = Workspace::open(&path)?;
+        // A turn that came to its end left a folder; one that a kill cut short may have left anything.
+        if let Some(moved_to) = workspace.restore_output()? {
+            let mut tx = self.fenced(claim).await?.0;
+            let text = words::output_replaced(&moved_to);
+            store::add_message(&mut tx, &claim.id, &words::notice(&text), clock::now()).await?;
+            tx.commit().await?;
+        }
+        Ok(workspace)
     }
 
     /// Delivers what the messages of a claim name and what does not lie in the workspace.
@@ -118,7 +126,7 @@ impl Sessions {
             }
             let tried = tokio::select! {
                 () = cancel.cancelled() => return Ok(None),
-                tried = self.deliver_one(row, file, workspace) => tried?,
+                tried = self.deliver_one(file, workspace) => tried?,
             };
             let reason = match tried {
                 Ok(path) => return Ok(Some(Ok(path))),
@@ -137,7 +145,6 @@ impl Sessions {
     /// Delivers one file; its path, or why it failed.
     async fn deliver_one(
         &self,
-        row: &FileRow,
         file: &Attachment,
         workspace: &Workspace,
     ) -> Result<Result<String, String>, WorkError> {
@@ -146,11 +153,9 @@ impl Sessions {
         }
         let wanted = Wanted {
             attachment_id: file.id.to_string(),
-            url: row.url.clone(),
             name: file.name.clone(),
             size: file.size,
             sha256: file.sha256.clone(),
-            content_type: file.content_type.clone(),
         };
         let bytes = match self.attachments.open(file).await {
             Ok(bytes) => bytes,
