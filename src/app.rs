@@ -228,7 +228,10 @@ impl App {
             ended
         });
         serve::serve(self.listener, router, self.settings, stop).await;
-        worker.await?.context("the worker of sessions failed")?;
+        worker
+            .await?
+            .context("the worker of sessions failed")?
+            .context("the worker of sessions cannot begin")?;
         sweep.abort();
         self.db.close().await;
         Ok(())

@@ -27,7 +27,7 @@ use crate::db::{DbError, Tx};
 use crate::id::AttachmentId;
 
 /// How long a session rests that could not be worked on for a reason of the service's own.
-const REST: Duration = Duration::from_secs(30);
+pub(super) const REST: Duration = Duration::from_secs(30);
 /// After how many such failures in a row it is suspended.
 const MAX_RESTS: i64 = 10;
 
@@ -46,6 +46,9 @@ pub(super) enum WorkError {
     /// The system refused something that the start of the agent needs, so it never ran.
     #[error("the agent could not be started now: {0}")]
     NotStarted(String),
+    /// Another worker, or an agent of it, is still at work in the session's folder.
+    #[error("another agent is still at work in the folder of the session")]
+    Busy,
     /// The workspace failed.
     #[error("the workspace cannot be used")]
     Workspace(#[from] std::io::Error),
@@ -187,7 +190,7 @@ impl Sessions {
         let mut report = Report::default();
         let path = self.workspace_path(&claim.id);
         if path.exists() {
-            self.take_over(claim, Workspace::open(&path)?, &mut report).await?;
+            self.take_over(claim, self.open_alone(&path).await?, &mut report).await?;
         }
         self.leave(claim, After::Stop, report).await
     }
@@ -215,7 +218,7 @@ impl Sessions {
             let report = Report::notice(words::rested_too_often(rests));
             return self.leave(claim, After::NotDelivered, report).await;
         }
-        let never_ran = matches!(error, WorkError::NotStarted(_) | WorkError::NoRoom);
+        let never_ran = matches!(error, WorkError::NotStarted(_) | WorkError::NoRoom | WorkError::Busy);
         let after = if never_ran { After::RestBeforeTurn } else { After::Rest };
         self.leave(claim, after, Report::default()).await
     }
