@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::prompt::{self, Reading, Resolved};
 use super::store::{self, Inner, NewMessage};
 use super::{
-    Api, Created, MAX_TAGS, NewSession, Sent, Session, SessionError, Sessions, Status, StatusDetail, words,
+    Api, Created, MAX_TAGS, NewSession, Sent, Session, SessionError, Sessions, Status, StatusDetail, hints,
+    words,
 };
 use crate::attachments::reference::{Mode, Notice};
 use crate::attachments::{Source, find_many};
@@ -68,8 +69,7 @@ impl Sessions {
             updated_at: now,
         };
         store::insert(&mut tx, &session, new.idempotency_key.as_deref()).await?;
-        let username = Some(caller.principal_name.as_str());
-        self.add_to_inbox(&mut tx, grant, &id, 1, &resolved, &reading.notices, username).await?;
+        self.add_to_inbox(&mut tx, grant, &id, 1, &resolved, &reading.notices).await?;
         if let Some(warning) = words::isolation(self.settings.sandbox.isolation()) {
             store::add_message(&mut tx, &id, &words::notice(warning), now).await?;
         }
@@ -77,13 +77,14 @@ impl Sessions {
         audit::record(&mut tx, &grant.act("session.create", id.as_str())).await?;
         tx.commit().await?;
         self.wake.notify_one();
+        hints::give(&self.settings.workers_dir, 1);
         let api = if new.api == Api::V1 { "v1" } else { "v3" };
         tracing::info!(session.id = %id, org.id = %session.org_id, api, "a session was created");
         Ok(Created { session, is_new: true, notices: reading.notices })
     }
 
     /// Sends a message. A session that waits or is suspended is taken up again; one at work gets it
-    /// with its next turn. `username` is the name to show; the caller's own unless given.
+    /// with its next turn.
     ///
     /// # Errors
     /// As [`Sessions::create`]; besides, the session is not there, is over, or has too many
@@ -94,7 +95,6 @@ impl Sessions {
         id: &SessionId,
         text: &str,
         attachment_urls: &[String],
-        username: Option<&str>,
     ) -> Result<Sent, SessionError> {
         let reading = prompt::read(text, attachment_urls, self.attachments.urls(), self.reference_mode());
         self.check_number(&reading)?;
@@ -112,8 +112,7 @@ impl Sessions {
         }
         let resolved = prompt::resolve(&mut tx, grant.org(), self.attachments.urls(), &reading).await?;
         let seq = inner.inbox_seq + 1;
-        let username = username.or(Some(grant.caller().principal_name.as_str()));
-        self.add_to_inbox(&mut tx, grant, id, seq, &resolved, &reading.notices, username).await?;
+        self.add_to_inbox(&mut tx, grant, id, seq, &resolved, &reading.notices).await?;
         let (status, detail) = match inner.status {
             Status::Suspended => (Status::Resuming, None),
             Status::Running => (Status::Running, Some(StatusDetail::Working)),
@@ -124,6 +123,7 @@ impl Sessions {
         let session = self.load(&mut tx, grant, id).await?;
         tx.commit().await?;
         self.wake.notify_one();
+        hints::give(&self.settings.workers_dir, 1);
         Ok(Sent { session, notices: reading.notices })
     }
 
@@ -171,6 +171,7 @@ impl Sessions {
         tx.commit().await?;
         self.stop_turn(id);
         self.wake.notify_one();
+        hints::give(&self.settings.workers_dir, usize::MAX);
         let deadline = tokio::time::Instant::now() + END_WITHIN;
         loop {
             // Asked for before looking, so that an end in between is not missed.
@@ -209,7 +210,6 @@ impl Sessions {
         seq: i64,
         resolved: &Resolved,
         notices: &[Notice],
-        username: Option<&str>,
     ) -> Result<(), SessionError> {
         let now = clock::now();
         self.add_inputs(tx, grant, id, seq, resolved, now).await?;
@@ -219,7 +219,7 @@ impl Sessions {
             seq: Some(seq),
             text: &resolved.text,
             user_id: Some(&grant.caller().principal_id),
-            username,
+            username: Some(&grant.caller().principal_name),
         };
         store::add_message(tx, id, &message, now).await?;
         if !notices.is_empty() {

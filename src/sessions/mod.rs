@@ -17,6 +17,7 @@ mod create;
 
 pub mod delivery;
 mod descendants;
+mod hints;
 pub mod http;
 mod inputs;
 pub mod outputs;
@@ -29,6 +30,7 @@ mod settings;
 mod status;
 mod store;
 mod turn;
+mod watch;
 mod words;
 mod worker;
 pub mod workspace;

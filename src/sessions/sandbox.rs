@@ -191,7 +191,7 @@ impl Sandbox {
         }
         let way = if self.isolation == Isolation::Bubblewrap { Way::MountPoint } else { Way::Link };
         workspace.lead_to_attachments(way).await?;
-        Contained::start(&self.supervisor, &self.spec(workspace, launch)?).await
+        Contained::start(&self.supervisor, &self.spec(workspace, launch)?, workspace.lock()?).await
     }
 
     fn spec(&self, workspace: &Workspace, launch: Launch<'_>) -> io::Result<Spec> {

@@ -21,8 +21,8 @@ pub(super) use files::{FileRow, add_input, add_output, files, forget_deliveries,
 pub(super) use list::{count, list};
 pub(super) use messages::{NewMessage, add_message, after, all, between, earlier, last_position};
 pub(super) use queue::{
-    Claim, Held, Settled, abandoned_workspaces, begin_turn, claim, end_unclaimed, fence, forget_leases,
-    forget_workspace, request_stop, settle, suspend_idle, waits,
+    Claim, Held, HeldRow, Settled, abandoned_workspaces, begin_turn, claim, claim_at_once, end_unclaimed,
+    fence, forget_workspace, held, request_stop, settle, suspend_idle, take_back, take_back_all, waits,
 };
 
 /// How a read session is judged: one that has stood still since this moment is past the idle limit.

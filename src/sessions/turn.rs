@@ -27,7 +27,7 @@ use crate::db::{DbError, Tx};
 use crate::id::AttachmentId;
 
 /// How long a session rests that could not be worked on for a reason of the service's own.
-const REST: Duration = Duration::from_secs(30);
+pub(super) const REST: Duration = Duration::from_secs(30);
 /// After how many such failures in a row it is suspended.
 const MAX_RESTS: i64 = 10;
 
@@ -46,6 +46,9 @@ pub(super) enum WorkError {
     /// The system refused something that the start of the agent needs, so it never ran.
     #[error("the agent could not be started now: {0}")]
     NotStarted(String),
+    /// Another worker, or an agent of it, is still at work in the session's folder.
+    #[error("another agent is still at work in the folder of the session")]
+    Busy,
     /// The workspace failed.
     #[error("the workspace cannot be used")]
     Workspace(#[from] std::io::Error),
@@ -115,14 +118,14 @@ impl Sessions {
         let workspace = self.open_workspace(claim).await?;
         match self.deliver(claim, &workspace, cancel).await? {
             HandedOver::All => {}
-            HandedOver::Stopped => return self.stop_short(claim, workspace).await,
+            HandedOver::Stopped => return self.stop_short(claim, workspace, "").await,
             HandedOver::NotAll(failures) => {
                 let report = Report::notice(words::undelivered(&failures));
                 return self.leave(claim, After::NotDelivered, report).await;
             }
         }
         let Some(prompt) = self.begin(claim, profile).await? else {
-            return self.stop_short(claim, workspace).await;
+            return self.stop_short(claim, workspace, "").await;
         };
         let sandbox = &self.settings.sandbox;
         let end = run_turn(&profile.command, sandbox, &workspace, &prompt, cancel.clone()).await;
@@ -187,19 +190,21 @@ impl Sessions {
         let mut report = Report::default();
         let path = self.workspace_path(&claim.id);
         if path.exists() {
-            self.take_over(claim, Workspace::open(&path)?, &mut report).await?;
+            self.take_over(claim, self.open_alone(&path).await?, &mut report).await?;
         }
         self.leave(claim, After::Stop, report).await
     }
 
     /// Lets go of a session before its turn came to an end. Where the session is to end, what its
-    /// turns left, also one that a kill cut short, is still handed back.
-    async fn stop_short(&self, claim: &Claim, workspace: Workspace) -> Result<(), WorkError> {
+    /// turns left, also one that a kill cut short, is still handed back, and so is what was `printed`; any other turn
+    /// runs again and prints it anew.
+    async fn stop_short(&self, claim: &Claim, workspace: Workspace, printed: &str) -> Result<(), WorkError> {
         let (tx, held) = self.fenced(claim).await?;
         tx.commit().await?;
         let mut report = Report::default();
         if held.stop_requested {
             self.take_over(claim, workspace, &mut report).await?;
+            report.answer = printed.trim().to_owned();
         }
         let after = if self.stopping.load(Ordering::Relaxed) { After::Stop } else { After::NotKept };
         self.leave(claim, after, report).await
@@ -213,7 +218,7 @@ impl Sessions {
             let report = Report::notice(words::rested_too_often(rests));
             return self.leave(claim, After::NotDelivered, report).await;
         }
-        let never_ran = matches!(error, WorkError::NotStarted(_) | WorkError::NoRoom);
+        let never_ran = matches!(error, WorkError::NotStarted(_) | WorkError::NoRoom | WorkError::Busy);
         let after = if never_ran { After::RestBeforeTurn } else { After::Rest };
         self.leave(claim, after, Report::default()).await
     }
@@ -266,7 +271,7 @@ impl Sessions {
         end: TurnEnd,
     ) -> Result<(), WorkError> {
         if end.how == HowEnded::Cancelled {
-            return self.stop_short(claim, workspace).await;
+            return self.stop_short(claim, workspace, &end.stdout).await;
         }
         let mut report = Report::default();
         self.take_over(claim, workspace, &mut report).await?;

@@ -9,3 +9,4 @@ mod queue;
 mod restart;
 mod standing;
 mod turns;
+mod workers;

@@ -10,11 +10,13 @@ pub mod sessions;
 pub mod strace;
 pub mod user;
 pub mod wire;
+pub mod worker;
 
 use std::time::{Duration, Instant};
 
 pub use app::{Cli, TestApp};
 pub use user::{Answer, Uploaded, User};
+pub use worker::Worker;
 
 /// How long anything may take before a test gives up on it: far longer than it ever should, since
 /// many services run beside each other on few cores.
@@ -50,5 +52,5 @@ pub fn noise(seed: u64, size: usize) -> Vec<u8> {
 /// The SHA-256 of some bytes, in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    satchel::hex::encode(Sha256::digest(bytes))
 }

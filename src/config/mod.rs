@@ -3,27 +3,35 @@
 //! Every option is a field here; its documentation is the operator's, and `satchel.example.toml` is
 //! made from it. Unknown keys are refused, with the nearest right one named.
 
+mod judge;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use confique::meta::FieldKind;
 use confique::{Config as _, Layer as _};
 use serde::Deserialize;
 
 use crate::sessions::command::PromptVia;
 use crate::sessions::sandbox::{Isolation, Network};
 
+use judge::{check_environment, check_key};
+
 /// The configuration of one service.
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(derive(Debug)))]
 pub struct Config {
+    /// What this process does: "all"; "api" (takes requests and runs no session); or "worker" (runs
+    /// sessions and takes no requests). One process per data folder takes requests; any number of
+    /// workers run beside it, on the same machine and with the same configuration.
+    #[config(env = "SATCHEL_ROLE", default = "all")]
+    pub role: Role,
+
     /// Address to listen on. Any address but a loopback one needs `public_url`.
     #[config(env = "SATCHEL_LISTEN", default = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// Folder of everything that is kept: the database, the files, the sessions' workspaces. One
-    /// server at a time.
+    /// Folder of everything that is kept: the database, the files, the sessions' workspaces.
     #[config(env = "SATCHEL_DATA", default = "./satchel-data")]
     pub data: PathBuf,
 
@@ -40,7 +48,8 @@ pub struct Config {
     #[config(env = "SATCHEL_TRUSTED_PROXIES", default = [], parse_env = confique::env::parse::list_by_comma)]
     pub trusted_proxies: Vec<ipnet::IpNet>,
 
-    /// Address of a listener of its own for `/metrics` (Prometheus). Default: none.
+    /// Address of a listener of its own for `/metrics` (Prometheus), `/health/live` and
+    /// `/health/ready`; the only one that a worker has. Default: none.
     #[config(env = "SATCHEL_METRICS_LISTEN")]
     pub metrics_listen: Option<SocketAddr>,
 
@@ -99,7 +108,7 @@ pub struct Config {
     #[config(env = "SATCHEL_DEFAULT_AGENT")]
     pub default_agent: Option<String>,
 
-    /// Sessions that run at once. Default: the number of cores.
+    /// Sessions that run at once in one process. Default: the number of cores.
     #[config(env = "SATCHEL_SESSION_SLOTS")]
     pub session_slots: Option<usize>,
 
@@ -204,9 +213,35 @@ const AGENT_KEYS: [&str; 11] = [
     "output_hint",
 ];
 
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Takes requests and runs sessions.
+    All,
+    /// Takes requests and runs no session.
+    Api,
+    /// Runs sessions and takes no requests.
+    Worker,
+}
+
+impl Role {
+    /// Whether it takes requests.
+    pub fn listens(self) -> bool {
+        self != Self::Worker
+    }
+
+    /// Whether it runs sessions.
+    pub fn works(self) -> bool {
+        self != Self::Api
+    }
+}
+
 /// What the command line may say over file and environment.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
+    /// `--role`.
+    pub role: Option<Role>,
     /// `--config`: the file to read.
     pub config: Option<PathBuf>,
     /// `--listen`.
@@ -260,6 +295,7 @@ impl Config {
     pub fn load(flags: Flags) -> Result<Self, ConfigError> {
         check_environment(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
         let mut over = <Self as confique::Config>::Layer::empty();
+        over.role = flags.role;
         over.listen = flags.listen;
         over.data = flags.data;
         over.public_url = flags.public_url;
@@ -292,53 +328,6 @@ impl Config {
             _ => None,
         })
     }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        let contradiction = |text: String| Err(ConfigError::Contradiction(text));
-        if !self.listen.ip().is_loopback() && self.public_url.is_none() {
-            return contradiction(format!(
-                "listening on {} needs `public_url`: the address under which clients reach the service \
-                 (`--public-url https://files.example.org`)",
-                self.listen
-            ));
-        }
-        if let Some(name) = &self.default_agent
-            && !self.agents.contains_key(name)
-        {
-            return contradiction(format!("`default_agent` is `{name}`, but there is no [agents.{name}]"));
-        }
-        if self.default_agent.is_none() && self.agents.len() > 1 {
-            return contradiction(
-                "there are several agents: say with `default_agent` which one is to work".into(),
-            );
-        }
-        let zeroes = [
-            ("max_connections", self.max_connections),
-            ("requests_per_key", self.requests_per_key),
-            ("uploads_per_key", self.uploads_per_key),
-            ("sessions_per_org", self.sessions_per_org),
-            ("session_slots", self.session_slots.unwrap_or(1)),
-        ];
-        if let Some((name, _)) = zeroes.iter().find(|(_, value)| *value == 0) {
-            return contradiction(format!(
-                "`{name}` is 0, with which nothing would ever be done: 1 is the least"
-            ));
-        }
-        for (name, agent) in &self.agents {
-            if self.isolation == Some(Isolation::None) && agent.network == Some(Network::None) {
-                return contradiction(format!(
-                    "[agents.{name}]: `network = \"none\"` needs an isolation, and `isolation` is \"none\""
-                ));
-            }
-            let by_file = agent.prompt == Some(PromptVia::File);
-            if by_file != agent.args.iter().any(|arg| arg.contains("{prompt_file}")) {
-                return contradiction(format!(
-                    "[agents.{name}]: `prompt = \"file\"` and `{{prompt_file}}` in `args` go together"
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 fn read_file(path: &Path) -> Result<<Config as confique::Config>::Layer, ConfigError> {
@@ -359,76 +348,5 @@ fn read_file(path: &Path) -> Result<<Config as confique::Config>::Layer, ConfigE
     toml::from_str(&text).map_err(|error| ConfigError::Value(error.to_string()))
 }
 
-/// Refuses `SATCHEL_…` variables that mean nothing.
-fn check_environment(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
-    let known: Vec<&str> = Config::META
-        .fields
-        .iter()
-        .filter_map(|field| match field.kind {
-            FieldKind::Leaf { env, .. } => env,
-            FieldKind::Nested { .. } => None,
-        })
-        .collect();
-    for name in names.filter(|name| name.starts_with("SATCHEL_")) {
-        check_key("environment variable".to_owned(), &name, &known)?;
-    }
-    Ok(())
-}
-
-fn check_key(place: String, key: &str, known: &[&str]) -> Result<(), ConfigError> {
-    if known.contains(&key) {
-        return Ok(());
-    }
-    let nearest =
-        known.iter().max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
-    let nearest = nearest.copied().unwrap_or_default().to_owned();
-    Err(ConfigError::UnknownKey { place, key: key.to_owned(), nearest })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<<Config as confique::Config>::Layer, String> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        read_file(file.path()).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn an_unknown_key_is_refused_with_the_nearest_right_one() {
-        let error = read("max_upload_byte = 1").unwrap_err();
-        assert_eq!(error, "unknown configuration key `max_upload_byte`; did you mean `max_upload_bytes`?");
-        let error = read("[agents.a]\nprogram = \"x\"\ntimeout_seconds = 1").unwrap_err();
-        assert_eq!(
-            error,
-            "unknown key of [agents.a] `timeout_seconds`; did you mean `turn_timeout_seconds`?"
-        );
-        let error = check_environment(["SATCHEL_LISTN".to_owned()].into_iter()).unwrap_err().to_string();
-        assert_eq!(error, "unknown environment variable `SATCHEL_LISTN`; did you mean `SATCHEL_LISTEN`?");
-    }
-
-    #[test]
-    fn every_key_of_a_profile_is_read() {
-        let text = "[agents.a]\nprogram = \"/bin/cat\"\nargs = [\"{prompt_file}\"]\nprompt = \"file\"\n\
-            env = { A = \"b\" }\npass_env = [\"K\"]\nread_paths = [\"/opt\"]\nnetwork = \"none\"\n\
-            turn_timeout_seconds = 5\nkill_grace_seconds = 1\nmax_answer_bytes = 10\noutput_hint = \"\"";
-        let table: toml::Table = toml::from_str(text).unwrap();
-        let keys = table["agents"]["a"].as_table().unwrap();
-        assert!(AGENT_KEYS.iter().all(|key| keys.contains_key(*key)), "the test misses a key");
-        let layer = read(text).unwrap();
-        let agents = layer.agents.unwrap();
-        assert_eq!(agents["a"].prompt, Some(PromptVia::File));
-        assert_eq!(agents["a"].network, Some(Network::None));
-    }
-
-    #[test]
-    fn a_public_address_needs_a_public_url() {
-        let mut layer = read("listen = \"0.0.0.0:8080\"").unwrap();
-        let load =
-            |layer| Config::builder().preloaded(layer).load().unwrap().check().map_err(|e| e.to_string());
-        assert!(load(layer).unwrap_err().contains("needs `public_url`"));
-        layer = read("listen = \"0.0.0.0:8080\"\npublic_url = \"https://files.example.org/\"").unwrap();
-        assert!(load(layer).is_ok());
-    }
-}
+mod tests;
