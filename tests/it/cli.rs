@@ -198,6 +198,32 @@ async fn listening_publicly_without_a_public_url_is_refused() {
 }
 
 #[tokio::test]
+async fn paths_for_agents_to_read_are_judged_at_the_start() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    let data = at("data");
+    std::fs::create_dir_all(at("data/sessions")).unwrap();
+    std::os::unix::fs::symlink(home.path(), at("data/../link")).unwrap();
+    let config = at("satchel.toml");
+    for (path, said) in [
+        ("/", "holds the data folder"),
+        (&at("link"), "holds the data folder"),
+        (&data, "holds the data folder"),
+        (&at("data/sessions"), "lies in the data folder"),
+        (&at("gone"), "cannot be read"),
+        ("tools", "is relative"),
+    ] {
+        let text = format!("[agents.a]\nprogram = \"/bin/cat\"\nread_paths = [\"/usr\", \"{path}\"]");
+        std::fs::write(&config, text).unwrap();
+        let refused =
+            run(&["serve", "--data", &data, "--config", &config, "--listen", "127.0.0.1:0"], &[]).await;
+        assert_eq!(refused.status.code(), Some(1), "{path}");
+        let named = format!("[agents.a]: `{path}` in `read_paths` {said}");
+        assert!(refused.stderr.contains(&named), "{path}: {}", refused.stderr);
+    }
+}
+
+#[tokio::test]
 async fn a_second_server_on_the_same_folder_is_refused_and_the_first_goes_on() {
     let app = TestApp::start().await;
     let refused = app.cli(&["serve", "--listen", "127.0.0.1:0"]).await;
