@@ -12,7 +12,7 @@ use super::{
     Api, Created, MAX_TAGS, NewSession, Sent, Session, SessionError, Sessions, Status, StatusDetail, words,
 };
 use crate::attachments::reference::{Mode, Notice};
-use crate::attachments::{Source, find_many};
+use crate::attachments::{Attachment, Source, find_many};
 use crate::clock::{self, Moment};
 use crate::db::Conn;
 use crate::id::SessionId;
@@ -237,22 +237,27 @@ impl Sessions {
         let rows = store::files(tx, id).await?;
         let there: Vec<_> =
             rows.iter().filter(|row| row.source == Source::User).map(|row| row.attachment_id).collect();
-        let new: Vec<_> = resolved.attachments.iter().filter(|a| !there.contains(&a.id)).collect();
-        if new.is_empty() {
+        let is_new = |attachment: &&Attachment| !there.contains(&attachment.id);
+        let (by_text, by_urls) = resolved.attachments.split_at(resolved.in_text);
+        let by_text: Vec<&Attachment> = by_text.iter().filter(is_new).collect();
+        let by_urls: Vec<&Attachment> = by_urls.iter().filter(is_new).collect();
+        if by_text.is_empty() && by_urls.is_empty() {
             return Ok(());
         }
-        let (found, limit) = (there.len() + new.len(), self.settings.max_attachments);
+        let (with_text, limit) = (there.len() + by_text.len(), self.settings.max_attachments);
+        let found = with_text + by_urls.len();
         if found > limit {
-            return Err(SessionError::TooManyAttachments { found, limit });
+            return Err(SessionError::TooManyAttachments { found, limit, by_urls: with_text <= limit });
         }
         let before = find_many(tx, grant.org(), &there).await?;
         let before: u64 = before.iter().flatten().map(|attachment| attachment.size).sum();
-        let (found, limit) =
-            (before + new.iter().map(|a| a.size).sum::<u64>(), self.settings.max_delivered_bytes);
+        let bytes = |files: &[&Attachment]| files.iter().map(|file| file.size).sum::<u64>();
+        let (with_text, limit) = (before + bytes(&by_text), self.settings.max_delivered_bytes);
+        let found = with_text + bytes(&by_urls);
         if found > limit {
-            return Err(SessionError::TooManyBytes { found, limit });
+            return Err(SessionError::TooManyBytes { found, limit, by_urls: with_text <= limit });
         }
-        for attachment in new {
+        for attachment in by_text.into_iter().chain(by_urls) {
             let url = self.attachments.urls().attachment_url(attachment.id.0, &attachment.name);
             store::add_input(tx, id, attachment.id, seq, &url, now).await?;
         }
@@ -291,7 +296,8 @@ impl Sessions {
     /// up for it.
     fn check_number(&self, reading: &Reading<'_>) -> Result<(), SessionError> {
         let (found, limit) = (reading.named.len(), self.settings.max_attachments);
-        if found > limit { Err(SessionError::TooManyAttachments { found, limit }) } else { Ok(()) }
+        let by_urls = reading.in_text <= limit;
+        if found > limit { Err(SessionError::TooManyAttachments { found, limit, by_urls }) } else { Ok(()) }
     }
 
     fn reference_mode(&self) -> Mode {
