@@ -171,7 +171,7 @@ impl App {
             registry.register("attachments_received_bytes", "Bytes of these", kept.received_bytes);
             registry.register("attachment_commits", "Transactions that they took", kept.commits);
         });
-        let vitals = Vitals { db: db.clone(), blobs };
+        let vitals = Vitals { db: db.clone(), blobs, broken: attachments.broken().clone() };
         Ok(Self {
             listener,
             metrics_listener,
@@ -228,8 +228,18 @@ impl App {
             failed.cancel();
             ended
         });
+        // So do the tasks that write uploads down.
+        let (failed, broken) = (stop.clone(), self.state.attachments.broken().clone());
+        let watch = tokio::spawn(async move {
+            broken.cancelled().await;
+            failed.cancel();
+        });
         serve::serve(self.listener, router, self.settings, stop).await;
         worker.await?.context("the worker of sessions failed")?;
+        watch.abort();
+        if self.state.attachments.broken().is_cancelled() {
+            bail!("a task that writes uploads down failed: see the log; start the service again");
+        }
         sweep.abort();
         self.db.close().await;
         Ok(())
@@ -383,3 +393,6 @@ fn session_settings(
         ..defaults
     })
 }
+
+#[cfg(test)]
+mod tests;
