@@ -66,7 +66,8 @@ const NEXT: &str = "SELECT id, org_id, agent, status, status_detail, epoch, inbo
     AND (lease_until IS NULL OR lease_until <= $1) \
     AND (stop_requested_at IS NOT NULL OR inbox_seq > done_seq) \
     AND (stop_requested_at IS NOT NULL OR status IN ('new', 'claimed', 'running', 'resuming')) \
-    AND (SELECT COUNT(*) FROM sessions r WHERE r.org_id = sessions.org_id AND r.lease_until > $1) < $2 \
+    AND (stop_requested_at IS NOT NULL OR \
+    (SELECT COUNT(*) FROM sessions r WHERE r.org_id = sessions.org_id AND r.lease_until > $1) < $2) \
     ORDER BY not_before, id LIMIT 1";
 const TAKE: &str = "UPDATE sessions SET epoch = $1, worker_id = $2, lease_until = $3, \
     status = $4, status_detail = $5, \
@@ -104,7 +105,9 @@ pub(in crate::sessions) async fn waits(
     Ok(next(conn, running_per_org, now).await?.is_some())
 }
 
-/// Takes the session that has waited longest, if one waits whose organisation may run one more.
+/// Takes the session that has waited longest, if one waits whose organisation may run one more, or
+/// that is only to be ended: that waits for nobody. So none but these are taken where
+/// `running_per_org` is 0.
 pub(in crate::sessions) async fn claim(
     conn: &mut Conn,
     worker: &str,
