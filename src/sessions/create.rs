@@ -6,6 +6,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::prompt::{self, Reading, Resolved};
 use super::store::{self, Inner, NewMessage};
 use super::{
@@ -56,7 +58,8 @@ impl Sessions {
             created_by_email: caller.email.clone(),
             title: new.title,
             tags,
-            fields: new.fields,
+            playbook_id: text_of(&new.fields, "playbook_id"),
+            snapshot_id: text_of(&new.fields, "snapshot_id"),
             agent: self.settings.default_agent.clone(),
             status: Status::New,
             status_detail: None,
@@ -67,7 +70,7 @@ impl Sessions {
             created_at: now,
             updated_at: now,
         };
-        store::insert(&mut tx, &session, new.idempotency_key.as_deref()).await?;
+        store::insert(&mut tx, &session, &new.fields, new.idempotency_key.as_deref()).await?;
         self.add_to_inbox(&mut tx, grant, &id, 1, &resolved, &reading.notices).await?;
         if let Some(warning) = words::isolation(self.settings.sandbox.isolation()) {
             store::add_message(&mut tx, &id, &words::notice(warning), now).await?;
@@ -307,6 +310,11 @@ impl Sessions {
 
 async fn known(conn: &mut Conn, grant: &Grant, id: &SessionId) -> Result<Inner, SessionError> {
     store::inner(conn, grant.org(), id).await?.ok_or(SessionError::NotFound)
+}
+
+/// A field that was kept as sent, where it is a text.
+fn text_of(fields: &Map<String, Value>, name: &str) -> Option<String> {
+    fields.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
 /// Each tag once, in the order of first mention.

@@ -97,8 +97,10 @@ pub struct Session {
     pub title: Option<String>,
     /// Its tags, in the order given.
     pub tags: Vec<String>,
-    /// Fields of the create call that were accepted without effect, as sent.
-    pub fields: Map<String, Value>,
+    /// The playbook named when it was created; without effect.
+    pub playbook_id: Option<String>,
+    /// The snapshot named when it was created; without effect.
+    pub snapshot_id: Option<String>,
     /// Name of the agent profile that works in it.
     pub agent: String,
     /// Where it stands.
