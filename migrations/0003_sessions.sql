@@ -10,7 +10,8 @@ CREATE TABLE sessions (
     created_by_email  TEXT,
     title             TEXT,
     tags              TEXT NOT NULL,
-    fields            TEXT NOT NULL,
+    playbook_id       TEXT,
+    snapshot_id       TEXT,
     agent             TEXT NOT NULL,
     status            TEXT NOT NULL,
     status_detail     TEXT,
@@ -30,7 +31,9 @@ CREATE TABLE sessions (
     ended_at          BIGINT,
     workspace_removed_at BIGINT,
     created_at        BIGINT NOT NULL,
-    updated_at        BIGINT NOT NULL
+    updated_at        BIGINT NOT NULL,
+    -- May be long and is read by nobody here, so it comes last: what stands before is read without it.
+    fields            TEXT NOT NULL
 );
 CREATE INDEX sessions_by_org ON sessions (org_id, created_at, id);
 CREATE INDEX sessions_by_key ON sessions (created_by, idempotency_key, created_at);

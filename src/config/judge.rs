@@ -38,19 +38,40 @@ impl Config {
                 "there are several agents: say with `default_agent` which one is to work".into(),
             );
         }
-        let zeroes = [
-            ("max_connections", self.max_connections),
-            ("requests_per_key", self.requests_per_key),
-            ("uploads_per_key", self.uploads_per_key),
-            ("sessions_per_org", self.sessions_per_org),
-            ("session_slots", self.session_slots.unwrap_or(1)),
+        let limits = [
+            ("max_connections", self.max_connections == 0),
+            ("requests_per_key", self.requests_per_key == 0),
+            ("uploads_per_key", self.uploads_per_key == 0),
+            ("sessions_per_org", self.sessions_per_org == 0),
+            ("session_slots", self.session_slots == Some(0)),
+            ("header_timeout_seconds", self.header_timeout_seconds == 0),
+            ("body_silence_seconds", self.body_silence_seconds == 0),
+            ("max_upload_bytes", self.max_upload_bytes == 0),
+            ("max_prompt_bytes", self.max_prompt_bytes == 0),
+            ("max_queued_messages", self.max_queued_messages == 0),
         ];
-        if let Some((name, _)) = zeroes.iter().find(|(_, value)| *value == 0) {
+        if let Some((name, _)) = limits.iter().find(|(_, is_zero)| *is_zero) {
             return contradiction(format!(
                 "`{name}` is 0, with which nothing would ever be done: 1 is the least"
             ));
         }
         for (name, agent) in &self.agents {
+            let limits = [
+                ("turn_timeout_seconds", agent.turn_timeout_seconds == Some(0)),
+                ("max_answer_bytes", agent.max_answer_bytes == Some(0)),
+            ];
+            if let Some((limit, _)) = limits.iter().find(|(_, is_zero)| *is_zero) {
+                return contradiction(format!(
+                    "[agents.{name}]: `{limit}` is 0, with which no turn could come to anything: 1 is the least"
+                ));
+            }
+            if let Some(path) = agent.read_paths.iter().find(|path| !path.is_absolute()) {
+                return contradiction(format!(
+                    "[agents.{name}]: `{}` in `read_paths` is relative, and nothing says to which folder: \
+                     write the path from `/` on",
+                    path.display()
+                ));
+            }
             if self.isolation == Some(Isolation::None) && agent.network == Some(Network::None) {
                 return contradiction(format!(
                     "[agents.{name}]: `network = \"none\"` needs an isolation, and `isolation` is \"none\""

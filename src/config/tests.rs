@@ -34,11 +34,48 @@ fn every_key_of_a_profile_is_read() {
     assert_eq!(agents["a"].network, Some(Network::None));
 }
 
+/// What is said of a configuration that is read and refused, or nothing.
+fn refusal(text: &str) -> Option<String> {
+    let config = Config::builder().preloaded(read(text).unwrap()).load().unwrap();
+    config.check().err().map(|error| error.to_string())
+}
+
+#[test]
+fn limits_with_which_nothing_could_be_done_are_refused() {
+    for name in [
+        "max_connections",
+        "requests_per_key",
+        "uploads_per_key",
+        "sessions_per_org",
+        "session_slots",
+        "header_timeout_seconds",
+        "body_silence_seconds",
+        "max_upload_bytes",
+        "max_prompt_bytes",
+        "max_queued_messages",
+    ] {
+        let said = refusal(&format!("{name} = 0")).unwrap();
+        assert!(said.starts_with(&format!("`{name}` is 0")), "{said}");
+        assert_eq!(refusal(&format!("{name} = 1")), None);
+    }
+    for name in ["turn_timeout_seconds", "max_answer_bytes"] {
+        let agent = format!("[agents.a]\nprogram = \"x\"\n{name} = ");
+        let said = refusal(&format!("{agent}0")).unwrap();
+        assert!(said.starts_with(&format!("[agents.a]: `{name}` is 0")), "{said}");
+        assert_eq!(refusal(&format!("{agent}1")), None);
+    }
+    assert_eq!(refusal("max_session_attachments = 0\nmax_output_files = 0\nidle_limit_seconds = 0"), None);
+}
+
+#[test]
+fn a_relative_path_to_read_is_refused() {
+    let said = refusal("[agents.a]\nprogram = \"x\"\nread_paths = [\"/opt\", \"tools\"]").unwrap();
+    assert!(said.starts_with("[agents.a]: `tools` in `read_paths` is relative"), "{said}");
+}
+
 #[test]
 fn a_public_address_needs_a_public_url() {
-    let mut layer = read("listen = \"0.0.0.0:8080\"").unwrap();
-    let load = |layer| Config::builder().preloaded(layer).load().unwrap().check().map_err(|e| e.to_string());
-    assert!(load(layer).unwrap_err().contains("needs `public_url`"));
-    layer = read("listen = \"0.0.0.0:8080\"\npublic_url = \"https://files.example.org/\"").unwrap();
-    assert!(load(layer).is_ok());
+    assert!(refusal("listen = \"0.0.0.0:8080\"").unwrap().contains("needs `public_url`"));
+    let public = "listen = \"0.0.0.0:8080\"\npublic_url = \"https://files.example.org/\"";
+    assert_eq!(refusal(public), None);
 }

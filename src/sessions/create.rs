@@ -6,6 +6,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use super::prompt::{self, Reading, Resolved};
 use super::store::{self, Inner, NewMessage};
 use super::{
@@ -13,7 +15,7 @@ use super::{
     words,
 };
 use crate::attachments::reference::{Mode, Notice};
-use crate::attachments::{Source, find_many};
+use crate::attachments::{Attachment, Source, find_many};
 use crate::clock::{self, Moment};
 use crate::db::Conn;
 use crate::id::SessionId;
@@ -57,7 +59,8 @@ impl Sessions {
             created_by_email: caller.email.clone(),
             title: new.title,
             tags,
-            fields: new.fields,
+            playbook_id: text_of(&new.fields, "playbook_id"),
+            snapshot_id: text_of(&new.fields, "snapshot_id"),
             agent: self.settings.default_agent.clone(),
             status: Status::New,
             status_detail: None,
@@ -68,7 +71,7 @@ impl Sessions {
             created_at: now,
             updated_at: now,
         };
-        store::insert(&mut tx, &session, new.idempotency_key.as_deref()).await?;
+        store::insert(&mut tx, &session, &new.fields, new.idempotency_key.as_deref()).await?;
         self.add_to_inbox(&mut tx, grant, &id, 1, &resolved, &reading.notices).await?;
         if let Some(warning) = words::isolation(self.settings.sandbox.isolation()) {
             store::add_message(&mut tx, &id, &words::notice(warning), now).await?;
@@ -241,22 +244,27 @@ impl Sessions {
         let rows = store::files(tx, id).await?;
         let there: Vec<_> =
             rows.iter().filter(|row| row.source == Source::User).map(|row| row.attachment_id).collect();
-        let new: Vec<_> = resolved.attachments.iter().filter(|a| !there.contains(&a.id)).collect();
-        if new.is_empty() {
+        let is_new = |attachment: &&Attachment| !there.contains(&attachment.id);
+        let (by_text, by_urls) = resolved.attachments.split_at(resolved.in_text);
+        let by_text: Vec<&Attachment> = by_text.iter().filter(is_new).collect();
+        let by_urls: Vec<&Attachment> = by_urls.iter().filter(is_new).collect();
+        if by_text.is_empty() && by_urls.is_empty() {
             return Ok(());
         }
-        let (found, limit) = (there.len() + new.len(), self.settings.max_attachments);
+        let (with_text, limit) = (there.len() + by_text.len(), self.settings.max_attachments);
+        let found = with_text + by_urls.len();
         if found > limit {
-            return Err(SessionError::TooManyAttachments { found, limit });
+            return Err(SessionError::TooManyAttachments { found, limit, by_urls: with_text <= limit });
         }
         let before = find_many(tx, grant.org(), &there).await?;
         let before: u64 = before.iter().flatten().map(|attachment| attachment.size).sum();
-        let (found, limit) =
-            (before + new.iter().map(|a| a.size).sum::<u64>(), self.settings.max_delivered_bytes);
+        let bytes = |files: &[&Attachment]| files.iter().map(|file| file.size).sum::<u64>();
+        let (with_text, limit) = (before + bytes(&by_text), self.settings.max_delivered_bytes);
+        let found = with_text + bytes(&by_urls);
         if found > limit {
-            return Err(SessionError::TooManyBytes { found, limit });
+            return Err(SessionError::TooManyBytes { found, limit, by_urls: with_text <= limit });
         }
-        for attachment in new {
+        for attachment in by_text.into_iter().chain(by_urls) {
             let url = self.attachments.urls().attachment_url(attachment.id.0, &attachment.name);
             store::add_input(tx, id, attachment.id, seq, &url, now).await?;
         }
@@ -295,7 +303,8 @@ impl Sessions {
     /// up for it.
     fn check_number(&self, reading: &Reading<'_>) -> Result<(), SessionError> {
         let (found, limit) = (reading.named.len(), self.settings.max_attachments);
-        if found > limit { Err(SessionError::TooManyAttachments { found, limit }) } else { Ok(()) }
+        let by_urls = reading.in_text <= limit;
+        if found > limit { Err(SessionError::TooManyAttachments { found, limit, by_urls }) } else { Ok(()) }
     }
 
     fn reference_mode(&self) -> Mode {
@@ -305,6 +314,11 @@ impl Sessions {
 
 async fn known(conn: &mut Conn, grant: &Grant, id: &SessionId) -> Result<Inner, SessionError> {
     store::inner(conn, grant.org(), id).await?.ok_or(SessionError::NotFound)
+}
+
+/// A field that was kept as sent, where it is a text.
+fn text_of(fields: &Map<String, Value>, name: &str) -> Option<String> {
+    fields.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
 /// Each tag once, in the order of first mention.

@@ -99,8 +99,10 @@ pub struct Session {
     pub title: Option<String>,
     /// Its tags, in the order given.
     pub tags: Vec<String>,
-    /// Fields of the create call that were accepted without effect, as sent.
-    pub fields: Map<String, Value>,
+    /// The playbook named when it was created; without effect.
+    pub playbook_id: Option<String>,
+    /// The snapshot named when it was created; without effect.
+    pub snapshot_id: Option<String>,
     /// Name of the agent profile that works in it.
     pub agent: String,
     /// Where it stands.
@@ -337,6 +339,8 @@ pub enum SessionError {
         found: usize,
         /// How many it may.
         limit: usize,
+        /// Whether it is `attachment_urls` that names those too many, and not the text.
+        by_urls: bool,
     },
     /// The session's files would be too large together (422).
     #[error("the session's attachments would have {found} bytes together; at most {limit} are allowed")]
@@ -345,6 +349,8 @@ pub enum SessionError {
         found: u64,
         /// The limit in bytes.
         limit: u64,
+        /// Whether it is `attachment_urls` that names those too many, and not the text.
+        by_urls: bool,
     },
     /// The session would carry too many tags (422).
     #[error("the session would carry {found} tags; at most {MAX_TAGS} are allowed")]

@@ -131,7 +131,6 @@ pub fn v1_status_enum(session: &Session) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Map;
 
     use super::super::Api;
     use super::*;
@@ -146,7 +145,8 @@ mod tests {
             created_by_email: None,
             title: None,
             tags: Vec::new(),
-            fields: Map::new(),
+            playbook_id: None,
+            snapshot_id: None,
             agent: "example".to_owned(),
             status,
             status_detail,

@@ -38,12 +38,12 @@ pub(super) struct Inner {
     pub stop_requested: bool,
 }
 
-const COLUMNS: &str = "SELECT id, org_id, created_by, created_by_email, title, tags, fields, agent, \
-    status, status_detail, status_at, api_version, archived_at, created_at, updated_at FROM sessions ";
+const COLUMNS: &str = "SELECT id, org_id, created_by, created_by_email, title, tags, playbook_id, \
+    snapshot_id, agent, status, status_detail, status_at, api_version, archived_at, created_at, updated_at FROM sessions ";
 const INSERT: &str = "INSERT INTO sessions (id, org_id, created_by, created_by_email, \
-    title, tags, fields, agent, status, status_at, api_version, idempotency_key, \
+    title, tags, fields, agent, status, status_at, api_version, idempotency_key, playbook_id, snapshot_id, \
     inbox_seq, done_seq, epoch, attempts, rests, not_before, created_at, updated_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 0, 0, 0, 0, $10, $10, $10)";
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, 0, 0, 0, 0, $10, $10, $10)";
 const GET: &str = "WHERE org_id = $1 AND id = $2";
 const EQUAL: &str = "WHERE org_id = $1 AND created_by = $2 AND idempotency_key = $3 AND created_at >= $4 \
     AND status NOT IN ('exit', 'error') AND stop_requested_at IS NULL \
@@ -62,10 +62,11 @@ const TAKE_MESSAGE: &str = "UPDATE sessions SET inbox_seq = $1, status = $2, sta
     not_before = CASE WHEN inbox_seq > done_seq AND status <> 'suspended' THEN not_before ELSE $4 END, \
     updated_at = $4 WHERE id = $5";
 
-/// Inserts a session and its tags; its messages come after it.
+/// Inserts a session with its tags and the fields that are kept as sent; its messages come after it.
 pub(super) async fn insert(
     conn: &mut Conn,
     session: &Session,
+    fields: &serde_json::Map<String, serde_json::Value>,
     idempotency_key: Option<&str>,
 ) -> Result<(), DbError> {
     sqlx::query(INSERT)
@@ -75,12 +76,14 @@ pub(super) async fn insert(
         .bind(session.created_by_email.as_deref())
         .bind(session.title.as_deref())
         .bind(serde_json::json!(session.tags).to_string())
-        .bind(serde_json::Value::Object(session.fields.clone()).to_string())
+        .bind(serde_json::json!(fields).to_string())
         .bind(session.agent.as_str())
         .bind(session.status.name())
         .bind(session.created_at.0)
         .bind(api_name(session.api))
         .bind(idempotency_key)
+        .bind(session.playbook_id.as_deref())
+        .bind(session.snapshot_id.as_deref())
         .execute(&mut *conn)
         .await?;
     set_tags(conn, &session.id, &session.tags, session.created_at).await
@@ -182,7 +185,8 @@ fn session(row: &Row, idle: IdleSince) -> Result<Session, DbError> {
         created_by_email: row.try_get("created_by_email")?,
         title: row.try_get("title")?,
         tags: serde_json::from_str(row.try_get("tags")?).map_err(|_| corrupt("sessions.tags"))?,
-        fields: serde_json::from_str(row.try_get("fields")?).map_err(|_| corrupt("sessions.fields"))?,
+        playbook_id: row.try_get("playbook_id")?,
+        snapshot_id: row.try_get("snapshot_id")?,
         agent: row.try_get("agent")?,
         status: status(row)?,
         status_detail: detail(row)?,

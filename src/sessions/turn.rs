@@ -1,7 +1,7 @@
 //! One claim of a session, from its files to its answer.
 //!
-//! A turn takes every message that waited when the session was claimed; later ones wait for the
-//! next. Its end is one transaction: the answer, what came back, and where the session stands.
+//! A turn takes the messages that waited when the session was claimed, up to 1 MiB of them; the
+//! others wait for the next. Its end is one transaction: the answer, what came back, and where the session stands.
 //!
 //! What an agent does is reported and not repeated: a command that fails, is killed or takes too
 //! long has run, and its effects outside of the workspace are unknown, so the session is suspended
@@ -338,6 +338,8 @@ impl Sessions {
 fn settled(claim: &Claim, held: &Held, after: After) -> Settled {
     let now = clock::now();
     let newer = held.inbox_seq > claim.inbox_seq;
+    // What waited before is no reason to try again what failed without the agent.
+    let sent_meanwhile = held.inbox_seq > claim.newest_seq;
     let (handled, unhandled) = (claim.inbox_seq, claim.done_seq);
     let to = |status, detail, done_seq| Settled {
         status,
@@ -347,16 +349,17 @@ fn settled(claim: &Claim, held: &Held, after: After) -> Settled {
         rests: 0,
         not_before: now,
     };
-    let suspended =
-        if newer { (Status::Resuming, None) } else { (Status::Suspended, Some(StatusDetail::Error)) };
+    let suspended = |again| {
+        if again { (Status::Resuming, None) } else { (Status::Suspended, Some(StatusDetail::Error)) }
+    };
     if held.stop_requested {
         return to(Status::Exit, Some(StatusDetail::UserRequest), handled);
     }
     match after {
         After::Turn if newer => to(Status::Running, Some(StatusDetail::Working), handled),
         After::Turn => to(Status::Running, Some(StatusDetail::WaitingForUser), handled),
-        After::Failure => to(suspended.0, suspended.1, handled),
-        After::NotDelivered => to(suspended.0, suspended.1, unhandled),
+        After::Failure => to(suspended(newer).0, suspended(newer).1, handled),
+        After::NotDelivered => to(suspended(sent_meanwhile).0, suspended(sent_meanwhile).1, unhandled),
         After::NoStart => to(Status::Error, None, handled),
         After::Stop => {
             let (attempts, rests) = (claim.attempts, claim.rests);

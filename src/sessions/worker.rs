@@ -58,14 +58,17 @@ impl Sessions {
         let mut slots = JoinSet::new();
         let mut was_full = false;
         while !shutdown.is_cancelled() {
-            // Below the floor of free space nothing is begun: a delivery might not end.
+            // Below the floor of free space nothing is begun: a delivery might not end. What is only
+            // to be ended waits for neither room nor a slot.
             let full = !self.attachments.has_room_for(0);
             if full && !was_full {
                 tracing::warn!("sessions wait: the disk is as full as it may become");
             }
             was_full = full;
-            while !full && slots.len() < self.settings.slots.max(1) {
-                match self.claim_next(&worker).await {
+            loop {
+                let begins = !full && slots.len() < self.settings.slots.max(1);
+                let per_org = if begins { self.settings.running_per_org } else { 0 };
+                match self.claim_next(&worker, per_org).await {
                     Ok(Some(claim)) => drop(slots.spawn(Arc::clone(&self).hold(claim))),
                     Ok(None) => break,
                     Err(error) => {
@@ -104,9 +107,8 @@ impl Sessions {
     }
 
     /// Takes a session that waits. The only writer is asked for only where there is one.
-    async fn claim_next(&self, worker: &str) -> Result<Option<Claim>, DbError> {
+    async fn claim_next(&self, worker: &str, per_org: usize) -> Result<Option<Claim>, DbError> {
         let now = clock::now();
-        let per_org = self.settings.running_per_org;
         if !store::waits(&mut *self.db.read().await?, per_org, now).await? {
             return Ok(None);
         }

@@ -82,7 +82,7 @@ impl App {
         let order = KeyOrder {
             kind,
             name: "Ada".to_owned(),
-            org: org.clone(),
+            org: Some(org.clone()),
             role,
             email: (kind == KeyKind::Personal).then(|| "ada@example.org".to_owned()),
             expires_at: None,
@@ -117,6 +117,22 @@ impl App {
     fn v3(&self, method: &str, rest: &str) -> String {
         format!("{method} /v3/organizations/{}/sessions{rest}", self.org)
     }
+}
+
+#[tokio::test]
+async fn what_was_only_kept_is_not_read_for_a_list() {
+    let app = App::start().await;
+    let (ada, robot) = (app.person().await, app.service_user(Role::OrgMember).await);
+    let new = json!({"prompt": "Hello", "playbook_id": "p", "snapshot_id": "s", "knowledge_ids": ["k"]});
+    app.ask(&ada, "POST /v1/sessions", new).await;
+    let mut tx = app.db.write().await.unwrap();
+    sqlx::query("UPDATE sessions SET fields = 'whoever reads this fails'").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let (_, listed) = app.ask(&ada, "GET /v1/sessions", Value::Null).await;
+    let first = &listed["sessions"][0];
+    assert_eq!((&first["playbook_id"], &first["snapshot_id"]), (&json!("p"), &json!("s")), "{listed}");
+    let (_, listed) = app.ask(&robot, &app.v3("GET", ""), Value::Null).await;
+    assert_eq!(listed["items"][0]["playbook_id"], "p", "{listed}");
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::notice::{Notice, WithoutEffect, notices};
-use super::wire_v3::text_of;
 use crate::attachments::Source;
 use crate::sessions::{Created, Message, ORIGIN, Sent, Session, Sessions, v1_status_enum};
 
@@ -83,8 +82,8 @@ impl From<Session> for SessionListItem {
             session_id: session.id.to_string(),
             status: session.status.name().to_owned(),
             status_enum: v1_status_enum(&session),
-            snapshot_id: text_of(&session, "snapshot_id"),
-            playbook_id: text_of(&session, "playbook_id"),
+            snapshot_id: session.snapshot_id,
+            playbook_id: session.playbook_id,
             title: session.title,
             created_at: session.created_at.iso8601(),
             updated_at: session.updated_at.iso8601(),

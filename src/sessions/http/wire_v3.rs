@@ -88,7 +88,7 @@ impl SessionResponse {
             pull_requests: Vec::new(),
             user_id: session.user_id().map(str::to_owned),
             service_user_id: session.service_user_id().map(str::to_owned),
-            playbook_id: text_of(&session, "playbook_id"),
+            playbook_id: session.playbook_id,
             parent_session_id: None,
             child_session_ids: None,
             origin: Some(ORIGIN),
@@ -109,11 +109,6 @@ impl SessionResponse {
     ) -> Self {
         Self { notices: Some(notices(text, fields)), ..self }
     }
-}
-
-/// A field of the create call that was kept as sent, where it is a text.
-pub(super) fn text_of(session: &Session, field: &str) -> Option<String> {
-    session.fields.get(field).and_then(|value| value.as_str()).map(str::to_owned)
 }
 
 /// A part of a list of sessions, newest first.

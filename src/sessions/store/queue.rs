@@ -22,6 +22,8 @@ pub(in crate::sessions) struct Claim {
     pub agent: String,
     /// What fences this worker's writes.
     pub epoch: i64,
+    /// The newest message when it was taken.
+    pub newest_seq: i64,
     /// The last message that this claim is to handle.
     pub inbox_seq: i64,
     /// The last message that was handled.
@@ -87,8 +89,14 @@ const NEXT: &str = "SELECT id, org_id, agent, status, status_detail, epoch, inbo
     AND worker_id IS NULL \
     AND (stop_requested_at IS NOT NULL OR inbox_seq > done_seq) \
     AND (stop_requested_at IS NOT NULL OR status IN ('new', 'claimed', 'running', 'resuming')) \
-    AND (SELECT COUNT(*) FROM sessions r WHERE r.org_id = sessions.org_id AND r.worker_id IS NOT NULL) < $2 \
+    AND (stop_requested_at IS NOT NULL OR \
+    (SELECT COUNT(*) FROM sessions r WHERE r.org_id = sessions.org_id AND r.worker_id IS NOT NULL) < $2) \
     ORDER BY not_before, id LIMIT 1";
+/// Bytes of the messages that one turn takes; what is behind them waits for the next turn, so that
+/// the memory for one turn's prompt does not grow with what waits.
+const TURN_BYTES: i64 = 1 << 20;
+const LENGTHS: &str = "SELECT seq, OCTET_LENGTH(message) AS bytes FROM session_messages \
+    WHERE session_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq";
 const TAKE: &str = "UPDATE sessions SET epoch = $1, worker_id = $2, lease_until = $3, \
     status = $4, status_detail = $5, \
     status_at = CASE WHEN status = $4 THEN status_at ELSE $6 END, \
@@ -131,7 +139,9 @@ pub(in crate::sessions) async fn waits(
     Ok(next(conn, running_per_org, now).await?.is_some())
 }
 
-/// Takes the session that has waited longest, if one waits whose organisation may run one more.
+/// Takes the session that has waited longest, if one waits whose organisation may run one more, or
+/// that is only to be ended: that waits for nobody. So none but these are taken where
+/// `running_per_org` is 0.
 pub(in crate::sessions) async fn claim(
     conn: &mut Conn,
     worker: &str,
@@ -141,13 +151,16 @@ pub(in crate::sessions) async fn claim(
 ) -> Result<Option<Claim>, DbError> {
     let Some(row) = next(conn, running_per_org, now).await? else { return Ok(None) };
     let before: i64 = row.try_get("epoch")?;
+    let (id, newest_seq, done_seq) =
+        (session_id(&row, "id")?, row.try_get("inbox_seq")?, row.try_get("done_seq")?);
     let claim = Claim {
-        id: session_id(&row, "id")?,
+        inbox_seq: enough_for_a_turn(conn, &id, done_seq, newest_seq).await?,
+        id,
         org_id: org_id(&row)?,
         agent: row.try_get("agent")?,
         epoch: before + 1,
-        inbox_seq: row.try_get("inbox_seq")?,
-        done_seq: row.try_get("done_seq")?,
+        newest_seq,
+        done_seq,
         attempts: row.try_get("attempts")?,
         rests: row.try_get("rests")?,
         stop_requested: row.try_get::<Option<i64>, _>("stop_requested_at")?.is_some(),
@@ -310,6 +323,21 @@ pub(in crate::sessions) async fn forget_workspace(
 ) -> Result<(), DbError> {
     sqlx::query(FORGET_WORKSPACE).bind(now.0).bind(id.as_str()).execute(conn).await?;
     Ok(())
+}
+
+/// The last of the messages behind `done` that one turn takes: as many as have [`TURN_BYTES`]
+/// together, and at least one.
+async fn enough_for_a_turn(conn: &mut Conn, id: &SessionId, done: i64, newest: i64) -> Result<i64, DbError> {
+    let rows = sqlx::query(LENGTHS).bind(id.as_str()).bind(done).bind(newest).fetch_all(conn).await?;
+    let (mut last, mut total) = (None, 0);
+    for row in rows {
+        total += row.try_get::<i64, _>("bytes")?;
+        if last.is_some() && total > TURN_BYTES {
+            break;
+        }
+        last = Some(row.try_get("seq")?);
+    }
+    Ok(last.unwrap_or(newest))
 }
 
 async fn next(conn: &mut Conn, running_per_org: usize, now: Moment) -> Result<Option<Row>, DbError> {

@@ -51,6 +51,39 @@ async fn a_turn_that_is_cut_short_again_and_again_is_given_up() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_turn_that_was_cut_short_waits_for_no_slot_and_no_limit() {
+    let script = format!("echo half > output/half.txt; {AT_WORK}");
+    for limit in ["session_slots = 1", "session_slots = 2\nsessions_per_org = 1"] {
+        let mut app = TestApp::with_agent("session_slots = 2", &script).await;
+        let keeper = app.v3().open("at work all the time").await;
+        app.written(&keeper, "ready").await;
+        let session = app.v3().open("hello").await;
+        app.written(&session, "ready").await;
+        app.kill9();
+        fs::remove_file(app.workspace(&keeper).join("ready")).unwrap();
+        let config = fs::read_to_string(app.home().join("satchel.toml")).unwrap();
+        app.configure(&config.replace("session_slots = 2", limit));
+        app.start_again().await;
+        app.written(&keeper, "ready").await;
+        let ended = session.end().await.expect(200).json();
+        assert_eq!(ended["status"], "exit", "with {limit}");
+        assert_eq!(session.receipts().await[0]["path"], "output/half.txt");
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_turn_was_cut_short_ends_while_the_disk_is_full() {
+    let mut app = TestApp::with_agent("", &counting()).await;
+    let session = app.v3().open("hello").await;
+    app.written(&session, "ready").await;
+    app.kill9();
+    let config = fs::read_to_string(app.home().join("satchel.toml")).unwrap();
+    app.configure(&format!("min_free_bytes = 9_000_000_000_000_000_000\n{config}"));
+    app.start_again().await;
+    assert_eq!(session.end().await.expect(200).json()["status"], "exit");
+}
+
+#[tokio::test]
 async fn an_orderly_stop_lets_turns_run_again_at_the_next_start() {
     let mut app = TestApp::with_agent("drain_seconds = 0", &counting()).await;
     let session = app.v3().open("hello").await;

@@ -98,6 +98,48 @@ async fn messages_that_come_during_a_turn_go_together_into_the_next() {
     assert_eq!(session.answers().await, ["done", "done"], "two turns");
 }
 
+/// Notes how many messages of [`long`] a turn is told; the first turn is [`AT_WORK`].
+fn counting_messages() -> String {
+    format!("cat > told; grep -c '^long' told >> counts; [ -e second ] || {{ > second; {AT_WORK}; }}")
+}
+
+/// A message of about a quarter of a megabyte.
+fn long() -> String {
+    format!("long {}", "x".repeat(250_000))
+}
+
+#[tokio::test]
+async fn a_turn_takes_a_mebibyte_of_messages_and_the_next_one_the_rest() {
+    let app = TestApp::with_agent("", &counting_messages()).await;
+    let session = app.v3().open("wait").await;
+    app.written(&session, "ready").await;
+    for _ in 0..6 {
+        session.say(&long()).await;
+    }
+    app.let_go(&session);
+    session.until_waiting().await;
+    let counts = std::fs::read_to_string(app.workspace(&session).join("counts")).unwrap();
+    assert_eq!(counts, "0\n4\n2\n");
+}
+
+#[tokio::test]
+async fn messages_left_for_the_next_turn_do_not_repeat_one_that_could_not_start() {
+    let app = TestApp::with_agent("", &counting_messages()).await;
+    let user = app.v3();
+    let session = user.open("wait").await;
+    app.written(&session, "ready").await;
+    let file = user.upload("data.csv", &b"a"[..]).await;
+    session.say(&file.line()).await;
+    for _ in 0..5 {
+        session.say(&long()).await;
+    }
+    user.delete(&file.v3_path(&user.org)).await.expect(200);
+    app.let_go(&session);
+    session.until("suspended/error").await;
+    let answers = session.answers().await;
+    assert_eq!(answers.iter().filter(|answer| answer.contains("not started")).count(), 1, "{answers:#?}");
+}
+
 #[tokio::test]
 async fn a_failing_command_is_reported_once_and_can_be_taken_up() {
     let script = "read line; echo partly; echo oops >&2; echo x >> runs; [ \"$line\" != fail ] || exit 3";
