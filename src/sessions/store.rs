@@ -4,6 +4,7 @@
 //! Every function takes an open connection or transaction and does one thing; what belongs
 //! together is put into one transaction by the caller.
 
+mod events;
 mod files;
 mod list;
 mod messages;
@@ -17,6 +18,7 @@ use crate::clock::Moment;
 use crate::db::{Conn, DbError, Row};
 use crate::id::{OrgId, SessionId};
 
+pub(super) use events::add_event;
 pub(super) use files::{FileRow, add_input, add_output, files, forget_deliveries, set_delivery};
 pub(super) use list::{count, list};
 pub(super) use messages::{NewMessage, add_message, after, all, between, earlier, last_position};

@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::source;
+use super::{add_event, source};
 use crate::attachments::Source;
 use crate::clock::Moment;
 use crate::db::{Conn, DbError, Row};
@@ -40,7 +40,7 @@ pub(in crate::sessions) async fn last_position(conn: &mut Conn, id: &SessionId) 
     Ok(sqlx::query(LAST).bind(id.as_str()).fetch_one(conn).await?.try_get("last")?)
 }
 
-/// Appends a message. NUL characters, which PostgreSQL does not keep, become U+FFFD.
+/// Appends a message, and the event that tells of it. NUL characters, which PostgreSQL does not keep, become U+FFFD.
 pub(in crate::sessions) async fn add_message(
     conn: &mut Conn,
     id: &SessionId,
@@ -61,8 +61,8 @@ pub(in crate::sessions) async fn add_message(
         .bind(now.0)
         .execute(&mut *conn)
         .await?;
-    sqlx::query(TOUCH).bind(now.0).bind(id.as_str()).execute(conn).await?;
-    Ok(())
+    sqlx::query(TOUCH).bind(now.0).bind(id.as_str()).execute(&mut *conn).await?;
+    add_event(conn, id, "message", &serde_json::json!({ "position": position }), now).await
 }
 
 /// Every message.
