@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -171,7 +171,7 @@ impl<'a> Part<'a> {
             if is_taken(&taken, &name) {
                 continue;
             }
-            match rename_to_new(self.folder, &self.name, &name) {
+            match beneath::rename_to_new(self.folder, &self.name, &name) {
                 Ok(()) => {
                     self.published = true;
                     return Ok(name);
@@ -190,17 +190,6 @@ impl Drop for Part<'_> {
             // There is nobody to tell; `Workspace::open` removes what is left.
             let _ = rustix::fs::unlinkat(self.folder, self.name.as_str(), AtFlags::empty());
         }
-    }
-}
-
-/// Renames without replacing; file systems that cannot do so in one step look first.
-fn rename_to_new(folder: &OwnedFd, from: &str, to: &str) -> rustix::io::Result<()> {
-    match rustix::fs::renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS) => match rustix::fs::statat(folder, to, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => Err(Errno::EXIST),
-            Err(_) => rustix::fs::renameat(folder, from, folder, to),
-        },
-        renamed => renamed,
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) enum HandedOver {
 }
 
 impl Sessions {
-    /// Opens the session's workspace, or makes it anew; then every file has to be delivered again.
+    /// Opens the session's workspace, with its `output/`, or makes it anew; then every file has to be delivered again.
     pub(super) async fn open_workspace(&self, claim: &Claim) -> Result<Workspace, WorkError> {
         let path = self.workspace_path(&claim.id);
         if !path.exists() {
@@ -39,7 +39,15 @@ impl Sessions {
             store::forget_deliveries(&mut tx, &claim.id, clock::now()).await?;
             tx.commit().await?;
         }
-        Ok(Workspace::open(&path)?)
+        let workspace = Workspace::open(&path)?;
+        // A turn that came to its end left a folder; one that a kill cut short may have left anything.
+        if let Some(moved_to) = workspace.restore_output()? {
+            let mut tx = self.fenced(claim).await?.0;
+            let text = words::output_replaced(&moved_to);
+            store::add_message(&mut tx, &claim.id, &words::notice(&text), clock::now()).await?;
+            tx.commit().await?;
+        }
+        Ok(workspace)
     }
 
     /// Delivers what the messages of a claim name and what does not lie in the workspace.

@@ -115,14 +115,14 @@ impl Sessions {
         let workspace = self.open_workspace(claim).await?;
         match self.deliver(claim, &workspace, cancel).await? {
             HandedOver::All => {}
-            HandedOver::Stopped => return self.stop_short(claim, workspace).await,
+            HandedOver::Stopped => return self.stop_short(claim, workspace, "").await,
             HandedOver::NotAll(failures) => {
                 let report = Report::notice(words::undelivered(&failures));
                 return self.leave(claim, After::NotDelivered, report).await;
             }
         }
         let Some(prompt) = self.begin(claim, profile).await? else {
-            return self.stop_short(claim, workspace).await;
+            return self.stop_short(claim, workspace, "").await;
         };
         let sandbox = &self.settings.sandbox;
         let end = run_turn(&profile.command, sandbox, &workspace, &prompt, cancel.clone()).await;
@@ -193,13 +193,15 @@ impl Sessions {
     }
 
     /// Lets go of a session before its turn came to an end. Where the session is to end, what its
-    /// turns left, also one that a kill cut short, is still handed back.
-    async fn stop_short(&self, claim: &Claim, workspace: Workspace) -> Result<(), WorkError> {
+    /// turns left, also one that a kill cut short, is still handed back, and so is what was `printed`; any other turn
+    /// runs again and prints it anew.
+    async fn stop_short(&self, claim: &Claim, workspace: Workspace, printed: &str) -> Result<(), WorkError> {
         let (tx, held) = self.fenced(claim).await?;
         tx.commit().await?;
         let mut report = Report::default();
         if held.stop_requested {
             self.take_over(claim, workspace, &mut report).await?;
+            report.answer = printed.trim().to_owned();
         }
         let after = if self.stopping.load(Ordering::Relaxed) { After::Stop } else { After::NotKept };
         self.leave(claim, after, report).await
@@ -266,7 +268,7 @@ impl Sessions {
         end: TurnEnd,
     ) -> Result<(), WorkError> {
         if end.how == HowEnded::Cancelled {
-            return self.stop_short(claim, workspace).await;
+            return self.stop_short(claim, workspace, &end.stdout).await;
         }
         let mut report = Report::default();
         self.take_over(claim, workspace, &mut report).await?;

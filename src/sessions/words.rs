@@ -129,6 +129,13 @@ pub(super) fn handed_back(urls: &[String], left_out: &[(String, String)]) -> Opt
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
+/// Something else stood in the place of the output folder before a turn.
+pub(super) fn output_replaced(moved_to: &str) -> String {
+    format!(
+        "`output` was no folder any more; it is an empty one again, and what took its place is now `{moved_to}`."
+    )
+}
+
 /// An agent that said nothing and handed nothing back.
 pub(super) const SILENT: &str = "The agent ended without an answer and without files.";
 

@@ -29,6 +29,11 @@ use super::beneath;
 pub const ATTACHMENTS: &str = "attachments";
 /// Name of the list of all references; no delivered file takes it, in any letter case.
 pub const MANIFEST: &str = "MANIFEST.json";
+/// Name of the folder for what is handed back.
+pub(crate) const OUTPUT: &str = "output";
+/// How many names are tried for what stood in the place of `ws/output/`.
+const NAMES_TRIED: u32 = 10_000;
+
 /// One line of `MANIFEST.json`: a reference of the prompt and what became of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct ManifestEntry {
@@ -84,7 +89,7 @@ impl Workspace {
             beneath::make_folder(&root, name, 0o700)?;
         }
         let ws = beneath::make_folder(&root, "ws", 0o755)?;
-        match rustix::fs::mkdirat(&ws, "output", Mode::from_raw_mode(0o755)) {
+        match rustix::fs::mkdirat(&ws, OUTPUT, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -123,6 +128,30 @@ impl Workspace {
     pub(crate) async fn lead_to_attachments(&self, way: Way) -> io::Result<()> {
         let ws = self.ws()?;
         beneath::blocking(move || lead_to_attachments(&ws, way)).await
+    }
+
+    /// Makes `ws/output/` a folder again, one that can be entered. What an agent put in its place (a link, a file, a
+    /// FIFO) is moved aside unopened, to the first free name of `output-2`, `output-3`, …, which is answered.
+    ///
+    /// # Errors
+    /// The working folder cannot be changed, or all those names are taken.
+    pub(crate) fn restore_output(&self) -> io::Result<Option<String>> {
+        let ws = self.ws()?;
+        let mut moved_to = None;
+        if beneath::look(&ws, OUTPUT)?.is_some_and(|stat| beneath::kind(&stat) != FileType::Directory) {
+            for name in (2..NAMES_TRIED).map(|number| format!("{OUTPUT}-{number}")) {
+                match beneath::rename_to_new(&ws, OUTPUT, &name) {
+                    Ok(()) => {
+                        moved_to = Some(name);
+                        break;
+                    }
+                    Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+        }
+        beneath::make_folder(&ws, OUTPUT, 0o755)?;
+        Ok(moved_to)
     }
 
     /// Writes a file into the agent's working folder under a name that nothing has, for [`Self::take_back`].
