@@ -284,7 +284,7 @@ fn profiles(config: &Config) -> anyhow::Result<(Vec<AgentProfile>, String)> {
     command.args = vec![EXAMPLE_AGENT.to_owned()];
     // Without an isolation there is nothing that could take the network away.
     command.network = if config.isolation == Some(Isolation::None) { Network::Host } else { Network::None };
-    profiles.push(AgentProfile { command, output_hint: String::new() });
+    profiles.push(AgentProfile { command, acp: None, output_hint: String::new() });
     Ok((profiles, EXAMPLE_AGENT.to_owned()))
 }
 

@@ -9,8 +9,11 @@
 //! claim writes nothing more. The room does not promise that an agent runs a message exactly once:
 //! a turn that a kill cut short runs again, at most [`MAX_ATTEMPTS`] times.
 
+pub mod acp;
+mod agent;
 mod beneath;
 pub mod command;
+mod complaints;
 mod confine;
 pub mod contain;
 mod create;
@@ -19,11 +22,15 @@ pub mod delivery;
 mod descendants;
 pub mod http;
 mod inputs;
+mod leaving;
 pub mod outputs;
+mod parked;
 pub mod process;
+mod progress;
 mod prompt;
 mod reach;
 mod read;
+mod returned;
 pub mod sandbox;
 mod settings;
 mod status;
@@ -69,6 +76,8 @@ pub struct Sessions {
     released: Notify,
     /// What stops the sessions that this process works on.
     running: Mutex<HashMap<SessionId, CancellationToken>>,
+    /// The agents that wait for a message in this process.
+    parked: parked::Parked,
     /// Whether the turns are being stopped because the service is.
     stopping: AtomicBool,
 }
@@ -385,6 +394,7 @@ impl Sessions {
             wake: Notify::new(),
             released: Notify::new(),
             running: Mutex::default(),
+            parked: parked::Parked::default(),
             stopping: AtomicBool::new(false),
         }
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::acp::AcpSettings;
 use super::command::CommandProfile;
 use super::outputs::OutputLimits;
 use super::sandbox::Sandbox;
@@ -15,6 +16,8 @@ use super::sandbox::Sandbox;
 pub struct AgentProfile {
     /// The program, and how it is run.
     pub command: CommandProfile,
+    /// How it is spoken to where it speaks the Agent Client Protocol; otherwise each of its runs is one turn.
+    pub acp: Option<AcpSettings>,
     /// What the agent is told once, after the first prompt: where files go that it hands back. May
     /// be empty.
     pub output_hint: String,
@@ -27,7 +30,7 @@ impl AgentProfile {
 
     /// A profile that tells its agent [`Self::OUTPUT_HINT`].
     pub fn new(command: CommandProfile) -> Self {
-        Self { command, output_hint: Self::OUTPUT_HINT.to_owned() }
+        Self { command, acp: None, output_hint: Self::OUTPUT_HINT.to_owned() }
     }
 }
 
@@ -68,6 +71,10 @@ pub struct Settings {
     pub drain: Duration,
     /// Waits before a failed delivery is tried again; their number plus one is the number of tries.
     pub delivery_waits: Vec<Duration>,
+    /// Waits before a crashed agent is started again, the first and the second time.
+    pub restart_waits: [Duration; 2],
+    /// Agents that may wait for a message, their processes alive, in one worker.
+    pub max_parked: usize,
     /// How long a worker's claim on a session holds; renewed after a third of it.
     pub lease: Duration,
 }
@@ -94,6 +101,8 @@ impl Settings {
             lenient_references: false,
             drain: Duration::from_secs(10),
             delivery_waits: vec![Duration::from_secs(1), Duration::from_secs(4)],
+            restart_waits: [Duration::from_secs(5), Duration::from_secs(30)],
+            max_parked: 64,
             lease: Duration::from_secs(30),
         }
     }

@@ -24,7 +24,7 @@ pub(super) use list::{count, list};
 pub(super) use messages::{NewMessage, add_message, after, all, between, earlier, last_position};
 pub(super) use queue::{
     Claim, Held, Settled, abandoned_workspaces, begin_turn, claim, end_unclaimed, fence, forget_leases,
-    forget_workspace, request_stop, settle, suspend_idle, waits,
+    forget_workspace, park, request_stop, set_agent_session, settle, suspend_idle, take_up, waiting, waits,
 };
 
 /// How a read session is judged: one that has stood still since this moment is past the idle limit.

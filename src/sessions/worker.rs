@@ -13,11 +13,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::parked::Hold;
 use super::store::{self, Claim};
 use super::turn::WorkError;
 use super::workspace::remove_workspace;
@@ -40,7 +42,9 @@ impl Sessions {
         self.recover().await;
         let worker = Uuid::new_v4().to_string();
         let sweeping = tokio::spawn(Arc::clone(&self).sweep_until(shutdown.clone()));
-        let mut slots = JoinSet::new();
+        // Parked sessions are among the tasks, but hold no slot.
+        let mut tasks = JoinSet::new();
+        let slots = Arc::new(Semaphore::new(self.settings.slots.max(1)));
         let mut was_full = false;
         while !shutdown.is_cancelled() {
             // Below the floor of free space nothing is begun: a delivery might not end.
@@ -49,9 +53,13 @@ impl Sessions {
                 tracing::warn!("sessions wait: the disk is as full as it may become");
             }
             was_full = full;
-            while !full && slots.len() < self.settings.slots.max(1) {
+            while !full && let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
                 match self.claim_next(&worker).await {
-                    Ok(Some(claim)) => drop(slots.spawn(Arc::clone(&self).hold(claim))),
+                    Ok(Some(claim)) => {
+                        let (cancel, shutdown) = (CancellationToken::new(), shutdown.clone());
+                        let hold = Hold { slots: Arc::clone(&slots), slot: Some(slot), cancel, shutdown };
+                        tasks.spawn(Arc::clone(&self).hold(claim, hold));
+                    }
                     Ok(None) => break,
                     Err(error) => {
                         tracing::error!(error = words::with_causes(&error), "the queue cannot be read");
@@ -63,10 +71,10 @@ impl Sessions {
                 () = shutdown.cancelled() => {}
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(POLL) => {}
-                Some(ended) = slots.join_next() => note_panic(ended),
+                Some(ended) = tasks.join_next() => note_panic(ended),
             }
         }
-        self.drain(slots).await;
+        self.drain(tasks).await;
         note_panic(sweeping.await);
     }
 
@@ -119,14 +127,15 @@ impl Sessions {
     }
 
     /// Works on one session while keeping the claim on it.
-    async fn hold(self: Arc<Self>, claim: Claim) {
-        let cancel = CancellationToken::new();
+    async fn hold(self: Arc<Self>, mut claim: Claim, mut hold: Hold) {
+        let (kept, cancel) = (claim.clone(), hold.cancel.clone());
         let entry = (claim.id.clone(), cancel.clone());
         self.running.lock().unwrap_or_else(PoisonError::into_inner).extend([entry]);
         let worked = tokio::select! {
-            worked = self.work(&claim, &cancel) => worked,
-            never = self.keep(&claim, &cancel) => match never {},
+            worked = self.work(&mut claim, &mut hold) => worked,
+            never = self.keep(&kept, &cancel) => match never {},
         };
+        drop(hold);
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&claim.id);
         match worked {
             Ok(()) => {}
@@ -172,22 +181,22 @@ impl Sessions {
         }
     }
 
-    async fn drain(&self, mut slots: JoinSet<()>) {
-        let all = async |slots: &mut JoinSet<()>| {
-            while let Some(ended) = slots.join_next().await {
+    async fn drain(&self, mut tasks: JoinSet<()>) {
+        let all = async |tasks: &mut JoinSet<()>| {
+            while let Some(ended) = tasks.join_next().await {
                 note_panic(ended);
             }
         };
-        if tokio::time::timeout(self.settings.drain, all(&mut slots)).await.is_ok() {
+        if tokio::time::timeout(self.settings.drain, all(&mut tasks)).await.is_ok() {
             return;
         }
         self.stopping.store(true, Ordering::Relaxed);
-        tracing::info!(sessions = slots.len(), "turns are stopped; they run again at the next start");
+        tracing::info!(sessions = tasks.len(), "turns are stopped; they run again at the next start");
         for cancel in self.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
             cancel.cancel();
         }
-        if tokio::time::timeout(RELEASE_WITHIN, all(&mut slots)).await.is_err() {
-            tracing::error!(sessions = slots.len(), "sessions could not be released in time");
+        if tokio::time::timeout(RELEASE_WITHIN, all(&mut tasks)).await.is_err() {
+            tracing::error!(sessions = tasks.len(), "sessions could not be released in time");
         }
     }
 
