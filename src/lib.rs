@@ -15,6 +15,7 @@ pub mod config;
 pub mod db;
 pub mod documents;
 pub mod example_agent;
+pub mod hex;
 pub mod http;
 pub mod id;
 pub mod identity;

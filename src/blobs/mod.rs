@@ -30,7 +30,7 @@ use std::sync::atomic::AtomicUsize;
 
 use uuid::Uuid;
 
-pub use intake::Intake;
+pub use intake::{HEAD_BYTES, Intake};
 pub use read::BlobReader;
 
 /// Blobs up to this many bytes go into packs.
@@ -110,6 +110,14 @@ pub enum BlobError {
         /// The digest of what is there now.
         found: String,
     },
+    /// There are more or fewer stored bytes than were sent.
+    #[error("the stored bytes have changed: there are {found}, not {wanted}")]
+    Resized {
+        /// How many bytes came in.
+        wanted: u64,
+        /// How many are there now.
+        found: u64,
+    },
     /// The operating system failed.
     #[error("the storage failed")]
     Io(#[from] io::Error),
@@ -133,7 +141,7 @@ pub struct Staged {
     pub size: u64,
     /// Their SHA-256, lower-case hexadecimal.
     pub sha256: String,
-    /// The first bytes, at most [`intake::HEAD_BYTES`], to tell the kind of content from.
+    /// The first bytes, at most [`HEAD_BYTES`], to tell the kind of content from.
     pub head: Vec<u8>,
     bytes: StagedBytes,
 }
@@ -200,11 +208,18 @@ impl Blobs {
         self.packs.append(blobs).map_err(|e| BlobError::from_write(e, self.space.floor()))
     }
 
-    /// Opens a blob for reading. `size` and `sha256` are the catalogue's: a packed blob whose bytes
-    /// have changed is refused on reading.
+    /// Opens a blob for reading. `size` and `sha256` are the catalogue's: a blob that is a file and
+    /// has another size is refused here, a packed blob whose bytes have changed on reading.
     pub fn open_blob(&self, at: &Locator, size: u64, sha256: &str) -> Result<BlobReader, BlobError> {
         let (file, base) = match at {
-            Locator::File(id) => (Arc::new(self.files.open_public(*id)?), 0),
+            Locator::File(id) => {
+                let file = self.files.open_public(*id)?;
+                let found = file.metadata()?.len();
+                if found != size {
+                    return Err(BlobError::Resized { wanted: size, found });
+                }
+                (Arc::new(file), 0)
+            }
             Locator::Pack { segment, offset } => (self.packs.open_segment(*segment)?, *offset),
         };
         let verify = matches!(at, Locator::Pack { .. }).then(|| sha256.to_owned());

@@ -12,7 +12,7 @@ use super::{
     Api, Created, MAX_TAGS, NewSession, Sent, Session, SessionError, Sessions, Status, StatusDetail, words,
 };
 use crate::attachments::reference::{Mode, Notice};
-use crate::attachments::{Source, find_many};
+use crate::attachments::{Attachment, Source, find_many};
 use crate::clock::{self, Moment};
 use crate::db::Conn;
 use crate::id::SessionId;
@@ -68,8 +68,7 @@ impl Sessions {
             updated_at: now,
         };
         store::insert(&mut tx, &session, new.idempotency_key.as_deref()).await?;
-        let username = Some(caller.principal_name.as_str());
-        self.add_to_inbox(&mut tx, grant, &id, 1, &resolved, &reading.notices, username).await?;
+        self.add_to_inbox(&mut tx, grant, &id, 1, &resolved, &reading.notices).await?;
         if let Some(warning) = self.isolation_notice() {
             store::add_message(&mut tx, &id, &words::notice(warning), now).await?;
         }
@@ -83,7 +82,7 @@ impl Sessions {
     }
 
     /// Sends a message. A session that waits or is suspended is taken up again; one at work gets it
-    /// with its next turn. `username` is the name to show; the caller's own unless given.
+    /// with its next turn.
     ///
     /// # Errors
     /// As [`Sessions::create`]; besides, the session is not there, is over, or has too many
@@ -94,7 +93,6 @@ impl Sessions {
         id: &SessionId,
         text: &str,
         attachment_urls: &[String],
-        username: Option<&str>,
     ) -> Result<Sent, SessionError> {
         let reading = prompt::read(text, attachment_urls, self.attachments.urls(), self.reference_mode());
         self.check_number(&reading)?;
@@ -112,8 +110,7 @@ impl Sessions {
         }
         let resolved = prompt::resolve(&mut tx, grant.org(), self.attachments.urls(), &reading).await?;
         let seq = inner.inbox_seq + 1;
-        let username = username.or(Some(grant.caller().principal_name.as_str()));
-        self.add_to_inbox(&mut tx, grant, id, seq, &resolved, &reading.notices, username).await?;
+        self.add_to_inbox(&mut tx, grant, id, seq, &resolved, &reading.notices).await?;
         let (status, detail) = match inner.status {
             Status::Suspended => (Status::Resuming, None),
             Status::Running => (Status::Running, Some(StatusDetail::Working)),
@@ -210,7 +207,6 @@ impl Sessions {
         seq: i64,
         resolved: &Resolved,
         notices: &[Notice],
-        username: Option<&str>,
     ) -> Result<(), SessionError> {
         let now = clock::now();
         self.add_inputs(tx, grant, id, seq, resolved, now).await?;
@@ -220,7 +216,7 @@ impl Sessions {
             seq: Some(seq),
             text: &resolved.text,
             user_id: Some(&grant.caller().principal_id),
-            username,
+            username: Some(&grant.caller().principal_name),
         };
         store::add_message(tx, id, &message, now).await?;
         if !notices.is_empty() {
@@ -242,22 +238,27 @@ impl Sessions {
         let rows = store::files(tx, id).await?;
         let there: Vec<_> =
             rows.iter().filter(|row| row.source == Source::User).map(|row| row.attachment_id).collect();
-        let new: Vec<_> = resolved.attachments.iter().filter(|a| !there.contains(&a.id)).collect();
-        if new.is_empty() {
+        let is_new = |attachment: &&Attachment| !there.contains(&attachment.id);
+        let (by_text, by_urls) = resolved.attachments.split_at(resolved.in_text);
+        let by_text: Vec<&Attachment> = by_text.iter().filter(is_new).collect();
+        let by_urls: Vec<&Attachment> = by_urls.iter().filter(is_new).collect();
+        if by_text.is_empty() && by_urls.is_empty() {
             return Ok(());
         }
-        let (found, limit) = (there.len() + new.len(), self.settings.max_attachments);
+        let (with_text, limit) = (there.len() + by_text.len(), self.settings.max_attachments);
+        let found = with_text + by_urls.len();
         if found > limit {
-            return Err(SessionError::TooManyAttachments { found, limit });
+            return Err(SessionError::TooManyAttachments { found, limit, by_urls: with_text <= limit });
         }
         let before = find_many(tx, grant.org(), &there).await?;
         let before: u64 = before.iter().flatten().map(|attachment| attachment.size).sum();
-        let (found, limit) =
-            (before + new.iter().map(|a| a.size).sum::<u64>(), self.settings.max_delivered_bytes);
+        let bytes = |files: &[&Attachment]| files.iter().map(|file| file.size).sum::<u64>();
+        let (with_text, limit) = (before + bytes(&by_text), self.settings.max_delivered_bytes);
+        let found = with_text + bytes(&by_urls);
         if found > limit {
-            return Err(SessionError::TooManyBytes { found, limit });
+            return Err(SessionError::TooManyBytes { found, limit, by_urls: with_text <= limit });
         }
-        for attachment in new {
+        for attachment in by_text.into_iter().chain(by_urls) {
             let url = self.attachments.urls().attachment_url(attachment.id.0, &attachment.name);
             store::add_input(tx, id, attachment.id, seq, &url, now).await?;
         }
@@ -305,7 +306,8 @@ impl Sessions {
     /// up for it.
     fn check_number(&self, reading: &Reading<'_>) -> Result<(), SessionError> {
         let (found, limit) = (reading.named.len(), self.settings.max_attachments);
-        if found > limit { Err(SessionError::TooManyAttachments { found, limit }) } else { Ok(()) }
+        let by_urls = reading.in_text <= limit;
+        if found > limit { Err(SessionError::TooManyAttachments { found, limit, by_urls }) } else { Ok(()) }
     }
 
     fn reference_mode(&self) -> Mode {

@@ -16,8 +16,9 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::beneath;
-use super::workspace::{ATTACHMENTS, MANIFEST, Workspace, hex};
+use super::workspace::{ATTACHMENTS, MANIFEST, Workspace};
 use crate::attachments::filename::{fold, numbered};
+use crate::hex;
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -29,16 +30,12 @@ const NAMES_TRIED: u32 = 10_000;
 pub struct Wanted {
     /// Id of the attachment, of letters, digits, `-` and `_`.
     pub attachment_id: String,
-    /// The URL by which the prompt named it.
-    pub url: String,
     /// A name that is already safe as one component of a path.
     pub name: String,
     /// Size in bytes.
     pub size: u64,
     /// SHA-256 as 64 lower-case hexadecimal digits.
     pub sha256: String,
-    /// Media type.
-    pub content_type: String,
 }
 
 /// A file that lies in the workspace, whole and verified.
@@ -124,7 +121,7 @@ impl Workspace {
         if size != wanted.size {
             return Err(DeliveryError::Size { wanted: wanted.size, found: size });
         }
-        let found = hex(&hash.finalize());
+        let found = hex::encode(hash.finalize());
         if found != wanted.sha256 {
             return Err(DeliveryError::Digest { wanted: wanted.sha256.clone(), found });
         }
@@ -224,7 +221,7 @@ fn has_content(folder: &OwnedFd, name: &str, wanted: &Wanted) -> io::Result<bool
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; CHUNK]);
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hash.finalize()) == wanted.sha256),
+            0 => return Ok(hex::encode(hash.finalize()) == wanted.sha256),
             read => hash.update(&buffer[..read]),
         }
     }

@@ -126,7 +126,7 @@ impl Sessions {
             }
             let tried = tokio::select! {
                 () = cancel.cancelled() => return Ok(None),
-                tried = self.deliver_one(row, file, workspace) => tried?,
+                tried = self.deliver_one(file, workspace) => tried?,
             };
             let reason = match tried {
                 Ok(path) => return Ok(Some(Ok(path))),
@@ -145,7 +145,6 @@ impl Sessions {
     /// Delivers one file; its path, or why it failed.
     async fn deliver_one(
         &self,
-        row: &FileRow,
         file: &Attachment,
         workspace: &Workspace,
     ) -> Result<Result<String, String>, WorkError> {
@@ -154,11 +153,9 @@ impl Sessions {
         }
         let wanted = Wanted {
             attachment_id: file.id.to_string(),
-            url: row.url.clone(),
             name: file.name.clone(),
             size: file.size,
             sha256: file.sha256.clone(),
-            content_type: file.content_type.clone(),
         };
         let bytes = match self.attachments.open(file).await {
             Ok(bytes) => bytes,

@@ -344,6 +344,8 @@ pub enum SessionError {
         found: usize,
         /// How many it may.
         limit: usize,
+        /// Whether it is `attachment_urls` that names those too many, and not the text.
+        by_urls: bool,
     },
     /// The session's files would be too large together (422).
     #[error("the session's attachments would have {found} bytes together; at most {limit} are allowed")]
@@ -352,6 +354,8 @@ pub enum SessionError {
         found: u64,
         /// The limit in bytes.
         limit: u64,
+        /// Whether it is `attachment_urls` that names those too many, and not the text.
+        by_urls: bool,
     },
     /// The session would carry too many tags (422).
     #[error("the session would carry {found} tags; at most {MAX_TAGS} are allowed")]

@@ -15,7 +15,8 @@ use rustix::fs::{FileType, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use super::beneath;
-use super::workspace::{OUTPUT, Workspace, hex};
+use super::workspace::{OUTPUT, Workspace};
+use crate::hex;
 
 /// How much one collection takes.
 #[derive(Debug, Clone)]
@@ -276,7 +277,7 @@ fn take(folder: &OwnedFd, path: &str, limits: &OutputLimits, total_left: u64) ->
         return Err(Why::Changed);
     }
     file.rewind().map_err(unreadable)?;
-    Ok(Output { path: path.to_owned(), sha256: hex(&hash.finalize()), size, file })
+    Ok(Output { path: path.to_owned(), sha256: hex::encode(hash.finalize()), size, file })
 }
 
 fn join(prefix: &str, name: &str) -> String {

@@ -31,6 +31,8 @@ pub(super) struct Reading<'a> {
     references: Vec<Reference>,
     /// The attachments named, each once, in the order of their first mention.
     pub named: Vec<AttachmentId>,
+    /// How many of these the text itself names; they come first.
+    pub in_text: usize,
     /// What was nearly a reference.
     pub notices: Vec<Notice>,
 }
@@ -51,6 +53,8 @@ pub(super) struct Resolved {
     pub text: String,
     /// The files it names, each once, in the order of their first mention.
     pub attachments: Vec<Attachment>,
+    /// How many of these the text itself names; they come first.
+    pub in_text: usize,
 }
 
 /// Finds the references of a prompt or message.
@@ -60,7 +64,8 @@ pub(super) fn read<'a>(
     service: &ServiceUrls,
     mode: Mode,
 ) -> Reading<'a> {
-    let mut reading = Reading { text, references: Vec::new(), named: Vec::new(), notices: Vec::new() };
+    let mut reading =
+        Reading { text, references: Vec::new(), named: Vec::new(), in_text: 0, notices: Vec::new() };
     for finding in scan(text, service, mode) {
         match finding {
             Finding::NearMiss(notice) => reading.notices.push(notice),
@@ -79,10 +84,17 @@ pub(super) fn read<'a>(
         line: None,
         named: named_by(service.resolve(url)),
     });
+    let in_text = reading.references.len();
     reading.references.extend(urls);
     let mut seen = HashSet::new();
-    let named = reading.references.iter().filter_map(|reference| reference.named.as_ref().ok());
-    reading.named = named.copied().filter(|id| seen.insert(*id)).collect();
+    for (index, reference) in reading.references.iter().enumerate() {
+        if let Ok(id) = reference.named
+            && seen.insert(id)
+        {
+            reading.named.push(id);
+            reading.in_text += usize::from(index < in_text);
+        }
+    }
     reading
 }
 
@@ -122,7 +134,7 @@ pub(super) async fn resolve(
         return Err(SessionError::Unresolved(unresolved));
     }
     let attachments = ids.iter().filter_map(|id| found.get(id).cloned().flatten()).collect();
-    Ok(Resolved { text: text.end(), attachments })
+    Ok(Resolved { text: text.end(), attachments, in_text: reading.in_text })
 }
 
 /// A file as an agent is told of it.

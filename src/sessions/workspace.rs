@@ -182,15 +182,6 @@ impl Workspace {
         Ok(rustix::fs::renameat(&log, from, &log, to)?)
     }
 
-    /// Removes the session's folder with all that is in it, whatever permissions an agent left. Links are removed,
-    /// never followed. Call it when no process of the session is left.
-    ///
-    /// # Errors
-    /// Something could not be removed, for example because it is owned by another user.
-    pub fn remove(self) -> io::Result<()> {
-        remove_workspace(&self.path)
-    }
-
     /// `ws/`, open, even where an agent took its permissions away.
     pub(crate) fn ws(&self) -> io::Result<OwnedFd> {
         beneath::make_folder(&self.root, "ws", 0o755)
@@ -201,11 +192,11 @@ impl Workspace {
     }
 }
 
-/// Removes the folder of a session that is not open, as [`Workspace::remove`] does. A folder that is not there is not
-/// an error.
+/// Removes the folder of a session with all that is in it, whatever permissions an agent left. Links are removed, never
+/// followed; a folder that is not there is not an error. Call it when no process of the session is left.
 ///
 /// # Errors
-/// Something could not be removed, or the path has no last component.
+/// Something could not be removed, for example because it is owned by another user, or the path has no last component.
 pub fn remove_workspace(path: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(
@@ -238,16 +229,6 @@ fn lead_to_attachments(ws: &OwnedFd, way: Way) -> io::Result<()> {
         Way::Link => rustix::fs::symlinkat("../attachments", ws, ATTACHMENTS)?,
     }
     Ok(())
-}
-
-/// Lower-case hexadecimal digits of `bytes`.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

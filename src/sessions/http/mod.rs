@@ -127,8 +127,9 @@ fn refused(error: SessionError, text: &'static str) -> ApiError {
             ApiError::Invalid(first.chain(more).collect())
         }
         SessionError::TooLong { .. } => ApiError::invalid(at(text), error.to_string(), "string_too_long"),
-        SessionError::TooManyAttachments { .. } | SessionError::TooManyBytes { .. } => {
-            ApiError::invalid(at(text), error.to_string(), "too_long")
+        SessionError::TooManyAttachments { by_urls, .. } | SessionError::TooManyBytes { by_urls, .. } => {
+            let member = if by_urls { "attachment_urls" } else { text };
+            ApiError::invalid(at(member), error.to_string(), "too_long")
         }
         SessionError::TooManyTags { .. } => ApiError::invalid(at("tags"), error.to_string(), "too_long"),
         SessionError::QueueFull { .. } => ApiError::TooMany(error.to_string()),

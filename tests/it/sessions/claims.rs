@@ -108,7 +108,7 @@ async fn grant(db: &Db) -> Grant {
     let order = KeyOrder {
         kind: KeyKind::ServiceUser,
         name: "ada".to_owned(),
-        org: org.clone(),
+        org: Some(org.clone()),
         role: Some(Role::OrgAdmin),
         email: None,
         expires_at: None,
