@@ -78,6 +78,10 @@ pub struct Config {
     #[config(env = "SATCHEL_UPLOADS_PER_KEY", default = 512)]
     pub uploads_per_key: usize,
 
+    /// Event streams of one key open at once; more are answered 429.
+    #[config(env = "SATCHEL_STREAMS_PER_KEY", default = 64)]
+    pub streams_per_key: usize,
+
     /// Seconds for which requests and turns in flight may go on once the service is to stop.
     #[config(env = "SATCHEL_DRAIN_SECONDS", default = 10)]
     pub drain_seconds: u64,
@@ -316,6 +320,7 @@ impl Config {
             ("max_connections", self.max_connections),
             ("requests_per_key", self.requests_per_key),
             ("uploads_per_key", self.uploads_per_key),
+            ("streams_per_key", self.streams_per_key),
             ("sessions_per_org", self.sessions_per_org),
             ("session_slots", self.session_slots.unwrap_or(1)),
         ];

@@ -123,6 +123,7 @@ impl Sessions {
         audit::record(&mut tx, &grant.act("session.message", id.as_str())).await?;
         let session = self.load(&mut tx, grant, id).await?;
         tx.commit().await?;
+        self.hint(id);
         self.wake.notify_one();
         Ok(Sent { session, notices: reading.notices })
     }
@@ -169,6 +170,7 @@ impl Sessions {
         store::end_unclaimed(&mut tx, id, now).await?;
         audit::record(&mut tx, &grant.act("session.terminate", id.as_str())).await?;
         tx.commit().await?;
+        self.hint(id);
         self.stop_turn(id);
         self.wake.notify_one();
         let deadline = tokio::time::Instant::now() + END_WITHIN;

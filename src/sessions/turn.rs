@@ -177,6 +177,7 @@ impl Sessions {
         let to = settled(claim, &held, after);
         store::settle(&mut tx, &claim.id, &to, now).await?;
         tx.commit().await?;
+        self.hint(&claim.id);
         tracing::info!(session.id = %claim.id, status = to.status.name(), "a session was left");
         Ok(())
     }
@@ -247,6 +248,7 @@ impl Sessions {
         }
         store::begin_turn(&mut tx, id, now).await?;
         tx.commit().await?;
+        self.hint(id);
         let telling = Telling {
             earlier: &earlier,
             new: &new,
