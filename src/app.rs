@@ -380,6 +380,7 @@ fn session_settings(
         max_attachments: config.max_session_attachments,
         max_delivered_bytes: config.max_session_bytes,
         max_queued_messages: config.max_queued_messages,
+        streams_per_key: config.streams_per_key,
         idle_limit: Duration::from_secs(config.idle_limit_seconds),
         workspace_keep: Duration::from_secs(config.workspace_keep_seconds),
         outputs: sessions::outputs::OutputLimits {

@@ -121,6 +121,7 @@ impl Sessions {
         let session = self.load(&mut tx, grant, id).await?;
         tx.commit().await?;
         self.parked.wake(id);
+        self.hint(id);
         self.wake.notify_one();
         Ok(Sent { session, notices: reading.notices })
     }
@@ -167,6 +168,7 @@ impl Sessions {
         store::end_unclaimed(&mut tx, id, now).await?;
         audit::record(&mut tx, &grant.act("session.terminate", id.as_str())).await?;
         tx.commit().await?;
+        self.hint(id);
         self.stop_turn(id);
         self.wake.notify_one();
         let deadline = tokio::time::Instant::now() + END_WITHIN;

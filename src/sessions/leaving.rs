@@ -118,6 +118,7 @@ impl Sessions {
             store::settle(&mut tx, &claim.id, &to, now).await?;
         }
         tx.commit().await?;
+        self.hint(&claim.id);
         tracing::info!(session.id = %claim.id, status = to.status.name(), agent.lives = keep, "a session was left");
         Ok(keep)
     }

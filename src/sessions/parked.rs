@@ -192,6 +192,7 @@ impl Sessions {
             return Ok(None);
         }
         tx.commit().await?;
+        self.hint(&claim.id);
         let stop_requested = held.stop_requested;
         Ok(Some(Claim { inbox_seq: held.inbox_seq, stop_requested, ..claim.clone() }))
     }

@@ -113,6 +113,7 @@ impl Sessions {
             }
         }
         tx.commit().await?;
+        self.hint(&claim.id);
         Ok(())
     }
 }

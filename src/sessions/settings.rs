@@ -59,6 +59,8 @@ pub struct Settings {
     pub max_delivered_bytes: u64,
     /// Messages that may wait for one session's agent.
     pub max_queued_messages: u64,
+    /// Event streams of one key that may be open at once.
+    pub streams_per_key: usize,
     /// How long a session waits for a message before it is suspended.
     pub idle_limit: Duration,
     /// How long the workspace of a session that is over is kept.
@@ -95,6 +97,7 @@ impl Settings {
             max_attachments: 50,
             max_delivered_bytes: 20 << 30,
             max_queued_messages: 200,
+            streams_per_key: 64,
             idle_limit: Duration::from_secs(10 * 60),
             workspace_keep: Duration::from_secs(24 * 60 * 60),
             outputs: OutputLimits::default(),

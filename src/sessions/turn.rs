@@ -182,6 +182,7 @@ impl Sessions {
         }
         store::begin_turn(&mut tx, id, now).await?;
         tx.commit().await?;
+        self.hint(id);
         Ok(Some(Beginning { earlier, new, files }))
     }
 

@@ -123,6 +123,9 @@ impl Sessions {
         let mut tx = self.db.write().await?;
         let claim = store::claim(&mut tx, worker, per_org, now, until).await?;
         tx.commit().await?;
+        if let Some(claim) = &claim {
+            self.hint(&claim.id);
+        }
         Ok(claim)
     }
 

@@ -29,6 +29,7 @@ const TOUCH: &str = "UPDATE sessions SET updated_at = $1 WHERE id = $2";
 const SELECT: &str = "SELECT position, event_id, source, kind, message, user_id, username, created_at \
     FROM session_messages WHERE session_id = $1 ";
 const ALL: &str = "ORDER BY position";
+const AT: &str = "AND position = $2";
 const AFTER: &str = "AND position > $2 ORDER BY position LIMIT $3";
 const EARLIER: &str = "SELECT position, event_id, source, kind, SUBSTR(message, 1, $4) AS message, user_id, \
     username, created_at FROM session_messages \
@@ -70,6 +71,16 @@ pub(in crate::sessions) async fn all(conn: &mut Conn, id: &SessionId) -> Result<
     let sql = sqlx::AssertSqlSafe(format!("{SELECT}{ALL}"));
     let rows = sqlx::query(sql).bind(id.as_str()).fetch_all(conn).await?;
     rows.iter().map(message).collect()
+}
+
+/// The message at a position.
+pub(in crate::sessions) async fn at(
+    conn: &mut Conn,
+    id: &SessionId,
+    position: i64,
+) -> Result<Message, DbError> {
+    let sql = sqlx::AssertSqlSafe(format!("{SELECT}{AT}"));
+    message(&sqlx::query(sql).bind(id.as_str()).bind(position).fetch_one(conn).await?)
 }
 
 /// Up to `limit` messages behind a position.

@@ -7,7 +7,7 @@
 
 use sqlx::Row as _;
 
-use super::{detail, org_id, session_id, status};
+use super::{detail, org_id, session_id, status, tell_status};
 use crate::clock::Moment;
 use crate::db::{Conn, DbError, Row};
 use crate::id::{OrgId, SessionId};
@@ -108,7 +108,7 @@ const SUSPEND_IDLE: &str = "UPDATE sessions SET status = 'suspended', status_det
     status_at = $1, updated_at = $1, epoch = epoch + 1, worker_id = NULL, lease_until = NULL, parked_at = NULL \
     WHERE status = 'running' AND status_detail = 'waiting_for_user' \
     AND status_at <= $2 AND inbox_seq = done_seq AND (lease_until IS NULL OR lease_until <= $1) \
-    AND stop_requested_at IS NULL";
+    AND stop_requested_at IS NULL RETURNING id";
 const FORGET_LEASES: &str = "UPDATE sessions SET worker_id = NULL, lease_until = NULL, parked_at = NULL, \
     epoch = epoch + 1 WHERE worker_id IS NOT NULL";
 const ABANDONED: &str = "SELECT id FROM sessions WHERE ended_at <= $1 AND workspace_removed_at IS NULL \
@@ -161,9 +161,13 @@ pub(in crate::sessions) async fn claim(
         .bind(now.0)
         .bind(claim.id.as_str())
         .bind(before)
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-    Ok((taken.rows_affected() == 1).then_some(claim))
+    if taken.rows_affected() != 1 {
+        return Ok(None);
+    }
+    tell_status(conn, &claim.id, now).await?;
+    Ok(Some(claim))
 }
 
 /// Renews a claim's lease and says what is new about its session; `None` where the claim is lost.
@@ -193,8 +197,8 @@ pub(in crate::sessions) async fn begin_turn(
     id: &SessionId,
     now: Moment,
 ) -> Result<(), DbError> {
-    sqlx::query(BEGIN).bind(now.0).bind(id.as_str()).execute(conn).await?;
-    Ok(())
+    sqlx::query(BEGIN).bind(now.0).bind(id.as_str()).execute(&mut *conn).await?;
+    tell_status(conn, id, now).await
 }
 
 /// Notes what the agent calls its conversation. After [`fence`].
@@ -220,9 +224,9 @@ pub(in crate::sessions) async fn park(
         .bind(now.0)
         .bind(to.done_seq)
         .bind(id.as_str())
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-    Ok(())
+    tell_status(conn, id, now).await
 }
 
 /// The newest message of a parked session, and whether somebody wants its end; `None` where the claim is lost.
@@ -244,8 +248,12 @@ pub(in crate::sessions) async fn take_up(
 ) -> Result<bool, DbError> {
     let running_per_org = i64::try_from(running_per_org).unwrap_or(i64::MAX);
     let taken =
-        sqlx::query(TAKE_UP).bind(id.as_str()).bind(now.0).bind(running_per_org).execute(conn).await?;
-    Ok(taken.rows_affected() == 1)
+        sqlx::query(TAKE_UP).bind(id.as_str()).bind(now.0).bind(running_per_org).execute(&mut *conn).await?;
+    let taken = taken.rows_affected() == 1;
+    if taken {
+        tell_status(conn, id, now).await?;
+    }
+    Ok(taken)
 }
 
 /// Leaves a session and lets go of it. After [`fence`].
@@ -266,9 +274,9 @@ pub(in crate::sessions) async fn settle(
         .bind(to.rests)
         .bind(to.told_attempts)
         .bind(id.as_str())
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-    Ok(())
+    tell_status(conn, id, now).await
 }
 
 /// Notes that somebody wants the session to end.
@@ -287,7 +295,8 @@ pub(in crate::sessions) async fn end_unclaimed(
     id: &SessionId,
     now: Moment,
 ) -> Result<bool, DbError> {
-    let ended = sqlx::query(END_UNCLAIMED).bind(now.0).bind(id.as_str()).execute(conn).await?;
+    let ended = sqlx::query(END_UNCLAIMED).bind(now.0).bind(id.as_str()).execute(&mut *conn).await?;
+    tell_status(conn, id, now).await?;
     Ok(ended.rows_affected() == 1)
 }
 
@@ -297,7 +306,11 @@ pub(in crate::sessions) async fn suspend_idle(
     idle_since: Moment,
     now: Moment,
 ) -> Result<u64, DbError> {
-    Ok(sqlx::query(SUSPEND_IDLE).bind(now.0).bind(idle_since.0).execute(conn).await?.rows_affected())
+    let rows = sqlx::query(SUSPEND_IDLE).bind(now.0).bind(idle_since.0).fetch_all(&mut *conn).await?;
+    for row in &rows {
+        tell_status(conn, &session_id(row, "id")?, now).await?;
+    }
+    Ok(rows.len() as u64)
 }
 
 /// Takes every session from its worker: for the start of the only worker there is.
