@@ -235,7 +235,10 @@ impl App {
             failed.cancel();
         });
         serve::serve(self.listener, router, self.settings, stop).await;
-        worker.await?.context("the worker of sessions failed")?;
+        worker
+            .await?
+            .context("the worker of sessions failed")?
+            .context("the worker of sessions cannot begin")?;
         watch.abort();
         if self.state.attachments.broken().is_cancelled() {
             bail!("a task that writes uploads down failed: see the log; start the service again");

@@ -19,5 +19,6 @@ pub mod hex;
 pub mod http;
 pub mod id;
 pub mod identity;
+pub mod presence;
 pub mod sessions;
 pub mod telemetry;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::prompt::{self, Reading, Resolved};
 use super::store::{self, Inner, NewMessage};
 use super::{
-    Api, Created, MAX_TAGS, NewSession, Sent, Session, SessionError, Sessions, Status, StatusDetail, words,
+    Api, Created, MAX_TAGS, NewSession, Sent, Session, SessionError, Sessions, Status, StatusDetail, hints,
+    words,
 };
 use crate::attachments::reference::{Mode, Notice};
 use crate::attachments::{Attachment, Source, find_many};
@@ -76,6 +77,7 @@ impl Sessions {
         audit::record(&mut tx, &grant.act("session.create", id.as_str())).await?;
         tx.commit().await?;
         self.wake.notify_one();
+        hints::give(&self.settings.workers_dir, 1);
         let api = if new.api == Api::V1 { "v1" } else { "v3" };
         tracing::info!(session.id = %id, org.id = %session.org_id, api, "a session was created");
         Ok(Created { session, is_new: true, notices: reading.notices })
@@ -123,6 +125,8 @@ impl Sessions {
         self.parked.wake(id);
         self.hint(id);
         self.wake.notify_one();
+        // All of them: the agent that waits for it may be any one's.
+        hints::give(&self.settings.workers_dir, usize::MAX);
         Ok(Sent { session, notices: reading.notices })
     }
 
@@ -171,6 +175,7 @@ impl Sessions {
         self.hint(id);
         self.stop_turn(id);
         self.wake.notify_one();
+        hints::give(&self.settings.workers_dir, usize::MAX);
         let deadline = tokio::time::Instant::now() + END_WITHIN;
         loop {
             // Asked for before looking, so that an end in between is not missed.

@@ -6,8 +6,11 @@
 //! is a cache: where it is not there, everything is delivered again. Nothing is copied below the floor
 //! of free space, and a disk without room is no failure of a file: the session waits for room.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::delivery::Wanted;
@@ -18,6 +21,9 @@ use super::{Delivery, Sessions, words};
 use crate::attachments::{Attachment, Source, find_many};
 use crate::clock;
 use crate::id::SessionId;
+
+/// How often it is looked whether a workspace is free.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// How the delivery of all files ended.
 #[derive(Debug)]
@@ -39,7 +45,7 @@ impl Sessions {
             store::forget_deliveries(&mut tx, &claim.id, clock::now()).await?;
             tx.commit().await?;
         }
-        let workspace = Workspace::open(&path)?;
+        let workspace = self.open_alone(&path).await?;
         // A turn that came to its end left a folder; one that a kill cut short may have left anything.
         if let Some(moved_to) = workspace.restore_output()? {
             let mut tx = self.fenced(claim).await?.0;
@@ -48,6 +54,23 @@ impl Sessions {
             tx.commit().await?;
         }
         Ok(workspace)
+    }
+
+    /// Opens a workspace once nobody else is at work in it: the agent of a worker that died a moment
+    /// ago may need another to end.
+    pub(super) async fn open_alone(&self, path: &Path) -> Result<Workspace, WorkError> {
+        let until = Instant::now() + self.settings.lease;
+        loop {
+            match Workspace::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    if Instant::now() >= until {
+                        return Err(WorkError::Busy);
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                opened => return Ok(opened?),
+            }
+        }
     }
 
     /// Delivers what the messages of a claim name and what does not lie in the workspace.

@@ -15,7 +15,7 @@ use crate::attachments::Attachment;
 use crate::clock;
 
 /// How long a session rests that could not be worked on for a reason of the service's own.
-const REST: Duration = Duration::from_secs(30);
+pub(super) const REST: Duration = Duration::from_secs(30);
 /// After how many such failures in a row it is suspended.
 const MAX_RESTS: i64 = 10;
 
@@ -129,7 +129,7 @@ impl Sessions {
         let mut report = Report::default();
         let path = self.workspace_path(&claim.id);
         if path.exists() {
-            self.take_over(claim, Arc::new(Workspace::open(&path)?), &mut report).await?;
+            self.take_over(claim, Arc::new(self.open_alone(&path).await?), &mut report).await?;
         }
         self.leave(claim, After::Stop, report).await
     }
@@ -162,7 +162,7 @@ impl Sessions {
             let report = Report::notice(words::rested_too_often(rests));
             return self.leave(claim, After::NotDelivered, report).await;
         }
-        let never_ran = matches!(error, WorkError::NotStarted(_) | WorkError::NoRoom);
+        let never_ran = matches!(error, WorkError::NotStarted(_) | WorkError::NoRoom | WorkError::Busy);
         let after = if never_ran { After::RestBeforeTurn } else { After::Rest };
         self.leave(claim, after, Report::default()).await
     }

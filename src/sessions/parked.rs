@@ -18,6 +18,7 @@ use super::agent::Failure;
 use super::leaving::{After, Report};
 use super::store::{self, Claim};
 use super::turn::{Living, WorkError};
+use super::workspace::Workspace;
 use super::{Sessions, words};
 use crate::clock;
 use crate::id::SessionId;
@@ -72,6 +73,12 @@ impl Parked {
         }
     }
 
+    /// Wakes every session that is parked here.
+    pub(super) fn wake_all(&self) {
+        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.values().for_each(|place| place.wake.notify_one());
+    }
+
     /// Takes a place; where there are `most` already, the longest idle one is asked to leave.
     fn enter(&self, id: &SessionId, most: usize) -> Place {
         let place =
@@ -114,8 +121,9 @@ impl Sessions {
                 }
                 next => next,
             };
-            agent.agent.stop().await;
-            return self.unpark(claim, next?).await;
+            let Living { agent, workspace } = agent;
+            agent.stop().await;
+            return self.unpark(claim, workspace, next?).await;
         }
         Ok(())
     }
@@ -198,9 +206,9 @@ impl Sessions {
     }
 
     /// Lets go of a session whose agent was parked and is gone now.
-    async fn unpark(&self, claim: &Claim, next: Next) -> Result<(), WorkError> {
+    async fn unpark(&self, claim: &Claim, workspace: Arc<Workspace>, next: Next) -> Result<(), WorkError> {
         match next {
-            Next::Cancelled => self.end_stopped(claim).await,
+            Next::Cancelled => self.stop_short(claim, workspace, "").await,
             Next::Gone(failure) => {
                 tracing::info!(session.id = %claim.id, ?failure, "an agent ended while it waited for a message");
                 let report = Report::notice(words::gone(&claim.agent, &failure));

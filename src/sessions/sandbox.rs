@@ -198,7 +198,7 @@ impl Sandbox {
             }
         }
         workspace.lead_to_attachments(self.way).await?;
-        Contained::start(&self.supervisor, &self.spec(workspace, launch)?).await
+        Contained::start(&self.supervisor, &self.spec(workspace, launch)?, workspace.lock()?).await
     }
 
     fn spec(&self, workspace: &Workspace, launch: Launch<'_>) -> io::Result<Spec> {

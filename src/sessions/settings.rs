@@ -49,6 +49,8 @@ pub struct Settings {
     pub running_per_org: usize,
     /// The folder with one folder for each session.
     pub sessions_dir: PathBuf,
+    /// The folder in which the workers of this machine are seen.
+    pub workers_dir: PathBuf,
     /// The service's address, for the URLs of sessions.
     pub public_url: String,
     /// Bytes in a prompt or message.
@@ -77,7 +79,7 @@ pub struct Settings {
     pub restart_waits: [Duration; 2],
     /// Agents that may wait for a message, their processes alive, in one worker.
     pub max_parked: usize,
-    /// How long a worker's claim on a session holds; renewed after a third of it.
+    /// How long a worker's claim on a session holds without being renewed; it is renewed after a third of it.
     pub lease: Duration,
 }
 
@@ -91,6 +93,7 @@ impl Settings {
             sandbox,
             slots: std::thread::available_parallelism().map_or(1, usize::from),
             running_per_org: 5,
+            workers_dir: sessions_dir.with_file_name("workers"),
             sessions_dir,
             public_url: public_url.to_owned(),
             max_prompt_bytes: 256 << 10,

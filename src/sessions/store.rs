@@ -23,8 +23,9 @@ pub(super) use files::{FileRow, add_input, add_output, file, files, forget_deliv
 pub(super) use list::{count, list};
 pub(super) use messages::{NewMessage, add_message, after, all, at, between, earlier, last_position};
 pub(super) use queue::{
-    Claim, Held, Settled, abandoned_workspaces, begin_turn, claim, end_unclaimed, fence, forget_leases,
-    forget_workspace, park, request_stop, set_agent_session, settle, suspend_idle, take_up, waiting, waits,
+    Claim, Held, HeldRow, Settled, abandoned_workspaces, begin_turn, claim, claim_at_once, end_unclaimed,
+    fence, forget_workspace, held, park, request_stop, set_agent_session, settle, suspend_idle, take_back,
+    take_back_all, take_up, waiting, waits,
 };
 
 /// How a read session is judged: one that has stood still since this moment is past the idle limit.

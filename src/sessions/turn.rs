@@ -45,6 +45,9 @@ pub(super) enum WorkError {
     /// The system refused something that the start of the agent needs, so it never ran.
     #[error("the agent could not be started now: {0}")]
     NotStarted(String),
+    /// Another worker, or an agent of it, is still at work in the session's folder.
+    #[error("another agent is still at work in the folder of the session")]
+    Busy,
     /// The workspace failed.
     #[error("the workspace cannot be used")]
     Workspace(#[from] std::io::Error),
@@ -59,7 +62,7 @@ impl From<sqlx::Error> for WorkError {
 /// An agent that waits for its next turn.
 pub(super) struct Living {
     pub(super) agent: Box<dyn Agent>,
-    workspace: Arc<Workspace>,
+    pub(super) workspace: Arc<Workspace>,
 }
 
 /// What a turn's prompt is made from.

@@ -5,9 +5,9 @@
 //! where it cannot be renewed the agent is stopped before the lease has run out, and the epoch
 //! keeps whatever comes later from being written.
 //!
-//! One worker at a time: the data folder's lock sees to that, and it is why all claims found at the
-//! start are taken to be those of a worker that is dead.
+//! Any number of workers may run on one queue; `watch.rs` is about the others.
 
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -19,6 +19,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::hints::Ear;
+use super::leaving::REST;
 use super::parked::Hold;
 use super::store::{self, Claim};
 use super::turn::WorkError;
@@ -27,9 +29,10 @@ use super::{Sessions, words};
 use crate::clock;
 use crate::db::DbError;
 use crate::id::SessionId;
+use crate::presence::Presence;
 
 /// How often the queue is looked at.
-const POLL: Duration = Duration::from_secs(2);
+pub(super) const POLL: Duration = Duration::from_secs(2);
 /// How often sessions are suspended that wait, and workspaces removed that nobody needs.
 const SWEEP: Duration = Duration::from_secs(15);
 /// How long agents may take to be stopped and their sessions to be released at the end.
@@ -37,10 +40,23 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(45);
 
 impl Sessions {
     /// Works until `shutdown`, then lets running turns go on for the drain time of the settings,
-    /// stops the rest and releases their sessions, so that they run again at the next start.
-    pub async fn run_worker(self: Arc<Self>, shutdown: CancellationToken) {
-        self.recover().await;
-        let worker = Uuid::new_v4().to_string();
+    /// stops the rest and releases their sessions, so that another worker, or the next start, takes
+    /// them up again.
+    ///
+    /// # Errors
+    /// A folder that it needs cannot be made; nothing was done then.
+    pub async fn run_worker(self: Arc<Self>, shutdown: CancellationToken) -> io::Result<()> {
+        let presence = self.enter()?;
+        let worker = presence.name().to_owned();
+        if let Err(error) = self.bury_workers().await {
+            tracing::error!(
+                error = words::with_causes(&error),
+                "the claims of dead workers could not be taken back"
+            );
+        }
+        let ear = Ear::open(&self.settings.workers_dir, &worker);
+        let drained = CancellationToken::new();
+        let watching = tokio::spawn(Arc::clone(&self).watch_until(worker.clone(), ear, drained.clone()));
         let sweeping = tokio::spawn(Arc::clone(&self).sweep_until(shutdown.clone()));
         // Parked sessions are among the tasks, but hold no slot.
         let mut tasks = JoinSet::new();
@@ -75,7 +91,11 @@ impl Sessions {
             }
         }
         self.drain(tasks).await;
+        drained.cancel();
+        note_panic(watching.await);
         note_panic(sweeping.await);
+        Ear::remove(&self.settings.workers_dir, &worker);
+        Ok(())
     }
 
     /// Stops the turn of a session, if this process runs one.
@@ -86,30 +106,10 @@ impl Sessions {
         }
     }
 
-    /// Makes the folder of the workspaces and takes all sessions from the worker that was here
-    /// before.
-    async fn recover(&self) {
-        let folder =
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.settings.sessions_dir);
-        if let Err(error) = folder {
-            tracing::error!(%error, "the folder of the workspaces cannot be made");
-        }
-        let recovered = async {
-            let mut tx = self.db.write().await?;
-            let many = store::forget_leases(&mut tx).await?;
-            tx.commit().await?;
-            Ok::<u64, DbError>(many)
-        };
-        match recovered.await {
-            Ok(0) => {}
-            Ok(many) => {
-                tracing::info!(sessions = many, "sessions that were being worked on are taken up again");
-            }
-            // Their leases run out by themselves.
-            Err(error) => {
-                tracing::error!(error = words::with_causes(&error), "claims could not be recovered");
-            }
-        }
+    /// Makes the folder of the workspaces and makes itself seen among the workers.
+    fn enter(&self) -> io::Result<Presence> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.settings.sessions_dir)?;
+        Presence::enter(&self.settings.workers_dir, || Uuid::new_v4().to_string())
     }
 
     /// Takes a session that waits. The only writer is asked for only where there is one.
@@ -194,7 +194,10 @@ impl Sessions {
             return;
         }
         self.stopping.store(true, Ordering::Relaxed);
-        tracing::info!(sessions = tasks.len(), "turns are stopped; they run again at the next start");
+        tracing::info!(
+            sessions = tasks.len(),
+            "turns are stopped; they run again with another worker or at the next start"
+        );
         for cancel in self.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
             cancel.cancel();
         }
@@ -226,6 +229,8 @@ impl Sessions {
         let now = clock::now();
         let mut tx = self.db.write().await?;
         store::suspend_idle(&mut tx, now.minus(self.settings.idle_limit), now).await?;
+        let longest = REST.max(self.settings.restart_waits[1]);
+        store::claim_at_once(&mut tx, now.plus(longest), now).await?;
         tx.commit().await?;
         let before = now.minus(self.settings.workspace_keep);
         let abandoned = store::abandoned_workspaces(&mut *self.db.read().await?, before).await?;

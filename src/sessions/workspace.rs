@@ -19,7 +19,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -76,7 +76,8 @@ impl Workspace {
     /// removed, so call this before anything is delivered, and once for each claim of a session.
     ///
     /// # Errors
-    /// The folder's parent is not there, or a folder cannot be made.
+    /// The folder's parent is not there, or a folder cannot be made; [`io::ErrorKind::ResourceBusy`] while another has
+    /// the workspace open, or an agent that was started in it has not ended with all that it started.
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         match std::fs::DirBuilder::new().create(&path) {
@@ -84,6 +85,10 @@ impl Workspace {
             _ => {}
         }
         let root = beneath::open_root(&path)?;
+        match rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(io::ErrorKind::ResourceBusy.into()),
+            locked => locked?,
+        }
         rustix::fs::fchmod(&root, Mode::from_raw_mode(0o700))?;
         for name in ["home", "tmp", "log"] {
             beneath::make_folder(&root, name, 0o700)?;
@@ -100,6 +105,11 @@ impl Workspace {
             }
         }
         Ok(Self { path, root, attachments })
+    }
+
+    /// What keeps others out of the workspace, for whoever is in it: it is free once nobody has one any more.
+    pub(crate) fn lock(&self) -> io::Result<OwnedFd> {
+        self.root.try_clone()
     }
 
     /// The session's folder, absolute.

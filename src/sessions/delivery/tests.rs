@@ -90,7 +90,9 @@ async fn delivering_again_after_a_crash_changes_nothing() {
         );
     }
     fs::write(workspace.path().join("attachments/.a3.part"), "cut short").unwrap();
-    let workspace = Workspace::open(workspace.path()).unwrap();
+    let path = workspace.path().to_owned();
+    drop(workspace);
+    let workspace = Workspace::open(&path).unwrap();
     for (n, (id, text)) in files.into_iter().enumerate() {
         let unread = tokio::io::empty();
         assert_eq!(

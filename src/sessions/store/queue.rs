@@ -1,7 +1,8 @@
 //! The SQL by which workers take sessions, keep them, and let go of them.
 //!
-//! A claim raises the session's epoch and holds until its lease runs out. Every write of a worker
-//! comes after [`fence`] in the same transaction, so that a worker whose session was claimed by
+//! A claim raises the session's epoch and holds until it is given up or taken back; `worker_id` says
+//! whose it is. Nothing here compares `lease_until` with a clock: that it changes shows that the
+//! holder lives. Every write of a worker comes after [`fence`] in the same transaction, so that a worker whose session was claimed by
 //! another, or ended, writes nothing. `fence` changes the row, which on any engine also keeps
 //! others from changing it until the transaction ends.
 
@@ -54,6 +55,26 @@ pub(in crate::sessions) struct Held {
     pub attempts: i64,
 }
 
+/// A claim as anybody sees it.
+#[derive(Debug, Clone)]
+pub(in crate::sessions) struct HeldRow {
+    pub id: SessionId,
+    /// Whose it is.
+    pub worker: String,
+    pub epoch: i64,
+    /// Changes whenever it is renewed.
+    pub lease_until: Option<i64>,
+    /// Whether somebody asked for the session's end.
+    pub stop_requested: bool,
+}
+
+impl HeldRow {
+    /// Whether it was neither renewed nor given up between two looks.
+    pub fn is_same_claim(&self, later: &Self) -> bool {
+        (&self.worker, self.epoch, self.lease_until) == (&later.worker, later.epoch, later.lease_until)
+    }
+}
+
 /// Where a worker leaves a session.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::sessions) struct Settled {
@@ -70,10 +91,10 @@ pub(in crate::sessions) struct Settled {
 /// them, so that sessions at rest cost nothing.
 const NEXT: &str = "SELECT id, org_id, agent, status, status_detail, epoch, inbox_seq, done_seq, attempts, rests, \
     told_attempts, turn_open, agent_session, stop_requested_at FROM sessions WHERE ended_at IS NULL AND not_before <= $1 \
-    AND (lease_until IS NULL OR lease_until <= $1) \
+    AND worker_id IS NULL \
     AND (stop_requested_at IS NOT NULL OR inbox_seq > done_seq) \
     AND (stop_requested_at IS NOT NULL OR status IN ('new', 'claimed', 'running', 'resuming')) \
-    AND (SELECT COUNT(*) FROM sessions r WHERE r.org_id = sessions.org_id AND r.lease_until > $1 \
+    AND (SELECT COUNT(*) FROM sessions r WHERE r.org_id = sessions.org_id AND r.worker_id IS NOT NULL \
         AND r.parked_at IS NULL) < $2 \
     ORDER BY not_before, id LIMIT 1";
 const TAKE: &str = "UPDATE sessions SET epoch = $1, worker_id = $2, lease_until = $3, \
@@ -84,8 +105,8 @@ const FENCE: &str = "UPDATE sessions SET lease_until = $1 \
     WHERE id = $2 AND epoch = $3 AND ended_at IS NULL AND worker_id IS NOT NULL";
 /// The statement's two conditions are those of [`claim`]: an agent that lives gets no precedence.
 const TAKE_UP: &str = "UPDATE sessions SET parked_at = NULL, status = 'running', status_detail = 'working' \
-    WHERE id = $1 AND (SELECT COUNT(*) FROM sessions r WHERE r.org_id = sessions.org_id AND r.lease_until > $2 \
-        AND r.parked_at IS NULL) < $3";
+    WHERE id = $1 AND (SELECT COUNT(*) FROM sessions r WHERE r.org_id = sessions.org_id AND r.worker_id IS NOT NULL \
+        AND r.parked_at IS NULL) < $2";
 const PARK: &str = "UPDATE sessions SET status = $1, status_detail = $2, status_at = $3, updated_at = $3, \
     done_seq = $4, attempts = 0, told_attempts = 0, turn_open = 0, rests = 0, not_before = $3, parked_at = $3 WHERE id = $5";
 const WAITING: &str = "SELECT inbox_seq, stop_requested_at FROM sessions WHERE id = $1 AND epoch = $2";
@@ -102,15 +123,20 @@ const SETTLE: &str = "UPDATE sessions SET status = $1, status_detail = $2, statu
 const REQUEST_STOP: &str =
     "UPDATE sessions SET stop_requested_at = COALESCE(stop_requested_at, $1), not_before = $1 WHERE id = $2";
 const END_UNCLAIMED: &str = "UPDATE sessions SET status = 'exit', status_detail = 'user_request', \
-    status_at = $1, updated_at = $1, ended_at = $1, epoch = epoch + 1, worker_id = NULL, lease_until = NULL, \
-    parked_at = NULL WHERE id = $2 AND ended_at IS NULL AND attempts = 0 AND (lease_until IS NULL OR lease_until <= $1)";
+    status_at = $1, updated_at = $1, ended_at = $1, epoch = epoch + 1, worker_id = NULL, lease_until = NULL \
+    WHERE id = $2 AND ended_at IS NULL AND attempts = 0 AND worker_id IS NULL";
 const SUSPEND_IDLE: &str = "UPDATE sessions SET status = 'suspended', status_detail = 'inactivity', \
-    status_at = $1, updated_at = $1, epoch = epoch + 1, worker_id = NULL, lease_until = NULL, parked_at = NULL \
-    WHERE status = 'running' AND status_detail = 'waiting_for_user' \
-    AND status_at <= $2 AND inbox_seq = done_seq AND (lease_until IS NULL OR lease_until <= $1) \
-    AND stop_requested_at IS NULL RETURNING id";
-const FORGET_LEASES: &str = "UPDATE sessions SET worker_id = NULL, lease_until = NULL, parked_at = NULL, \
-    epoch = epoch + 1 WHERE worker_id IS NOT NULL";
+    status_at = $1, updated_at = $1 WHERE status = 'running' AND status_detail = 'waiting_for_user' \
+    AND status_at <= $2 AND inbox_seq = done_seq AND worker_id IS NULL AND stop_requested_at IS NULL \
+    RETURNING id";
+const ALL_HELD: &str = "SELECT id, epoch, worker_id, lease_until, stop_requested_at FROM sessions \
+    WHERE worker_id IS NOT NULL";
+const TAKE_BACK: &str = "UPDATE sessions SET worker_id = NULL, lease_until = NULL, parked_at = NULL, epoch = epoch + 1 \
+    WHERE id = $1 AND epoch = $2 AND lease_until = $3";
+const TAKE_BACK_ALL: &str = "UPDATE sessions SET worker_id = NULL, lease_until = NULL, parked_at = NULL, epoch = epoch + 1 \
+    WHERE worker_id = $1";
+const CLAIM_AT_ONCE: &str = "UPDATE sessions SET not_before = $1 WHERE ended_at IS NULL \
+    AND (stop_requested_at IS NOT NULL OR inbox_seq > done_seq) AND not_before > $2";
 const ABANDONED: &str = "SELECT id FROM sessions WHERE ended_at <= $1 AND workspace_removed_at IS NULL \
     ORDER BY ended_at LIMIT 100";
 const FORGET_WORKSPACE: &str = "UPDATE sessions SET workspace_removed_at = $1 WHERE id = $2";
@@ -247,8 +273,7 @@ pub(in crate::sessions) async fn take_up(
     now: Moment,
 ) -> Result<bool, DbError> {
     let running_per_org = i64::try_from(running_per_org).unwrap_or(i64::MAX);
-    let taken =
-        sqlx::query(TAKE_UP).bind(id.as_str()).bind(now.0).bind(running_per_org).execute(&mut *conn).await?;
+    let taken = sqlx::query(TAKE_UP).bind(id.as_str()).bind(running_per_org).execute(&mut *conn).await?;
     let taken = taken.rows_affected() == 1;
     if taken {
         tell_status(conn, id, now).await?;
@@ -313,9 +338,45 @@ pub(in crate::sessions) async fn suspend_idle(
     Ok(rows.len() as u64)
 }
 
-/// Takes every session from its worker: for the start of the only worker there is.
-pub(in crate::sessions) async fn forget_leases(conn: &mut Conn) -> Result<u64, DbError> {
-    Ok(sqlx::query(FORGET_LEASES).execute(conn).await?.rows_affected())
+/// Every claim there is.
+pub(in crate::sessions) async fn held(conn: &mut Conn) -> Result<Vec<HeldRow>, DbError> {
+    let rows = sqlx::query(ALL_HELD).fetch_all(conn).await?;
+    let held = |row: &Row| {
+        Ok(HeldRow {
+            id: session_id(row, "id")?,
+            worker: row.try_get("worker_id")?,
+            epoch: row.try_get("epoch")?,
+            lease_until: row.try_get("lease_until")?,
+            stop_requested: row.try_get::<Option<i64>, _>("stop_requested_at")?.is_some(),
+        })
+    };
+    rows.iter().map(held).collect()
+}
+
+/// Takes a session from its worker, if the claim is still as it was seen; whether it was.
+pub(in crate::sessions) async fn take_back(conn: &mut Conn, seen: &HeldRow) -> Result<bool, DbError> {
+    let taken = sqlx::query(TAKE_BACK)
+        .bind(seen.id.as_str())
+        .bind(seen.epoch)
+        .bind(seen.lease_until)
+        .execute(conn)
+        .await?;
+    Ok(taken.rows_affected() == 1)
+}
+
+/// Takes every session from a worker that is dead; how many they were.
+pub(in crate::sessions) async fn take_back_all(conn: &mut Conn, worker: &str) -> Result<u64, DbError> {
+    Ok(sqlx::query(TAKE_BACK_ALL).bind(worker).execute(conn).await?.rows_affected())
+}
+
+/// Lets sessions be claimed that wait for a moment after `latest`, which none can have been told to
+/// wait for: the clock was set back meanwhile.
+pub(in crate::sessions) async fn claim_at_once(
+    conn: &mut Conn,
+    latest: Moment,
+    now: Moment,
+) -> Result<u64, DbError> {
+    Ok(sqlx::query(CLAIM_AT_ONCE).bind(now.0).bind(latest.0).execute(conn).await?.rows_affected())
 }
 
 /// Sessions that are over since `before` or longer and whose workspace may still be there.
