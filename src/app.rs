@@ -334,7 +334,7 @@ fn profiles(config: &Config) -> anyhow::Result<(Vec<AgentProfile>, String)> {
     command.args = vec![EXAMPLE_AGENT.to_owned()];
     // Without an isolation there is nothing that could take the network away.
     command.network = if config.isolation == Some(Isolation::None) { Network::Host } else { Network::None };
-    profiles.push(AgentProfile { command, output_hint: String::new() });
+    profiles.push(AgentProfile { command, acp: None, output_hint: String::new() });
     Ok((profiles, EXAMPLE_AGENT.to_owned()))
 }
 
@@ -419,6 +419,7 @@ fn session_settings(
         max_attachments: config.max_session_attachments,
         max_delivered_bytes: config.max_session_bytes,
         max_queued_messages: config.max_queued_messages,
+        streams_per_key: config.streams_per_key,
         idle_limit: Duration::from_secs(config.idle_limit_seconds),
         workspace_keep: Duration::from_secs(config.workspace_keep_seconds),
         outputs: sessions::outputs::OutputLimits {

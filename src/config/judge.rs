@@ -42,6 +42,7 @@ impl Config {
             ("max_connections", self.max_connections == 0),
             ("requests_per_key", self.requests_per_key == 0),
             ("uploads_per_key", self.uploads_per_key == 0),
+            ("streams_per_key", self.streams_per_key == 0),
             ("sessions_per_org", self.sessions_per_org == 0),
             ("session_slots", self.session_slots == Some(0)),
             ("header_timeout_seconds", self.header_timeout_seconds == 0),

@@ -87,6 +87,10 @@ pub struct Config {
     #[config(env = "SATCHEL_UPLOADS_PER_KEY", default = 512)]
     pub uploads_per_key: usize,
 
+    /// Event streams of one key open at once; more are answered 429.
+    #[config(env = "SATCHEL_STREAMS_PER_KEY", default = 64)]
+    pub streams_per_key: usize,
+
     /// Seconds for which requests and turns in flight may go on once the service is to stop.
     #[config(env = "SATCHEL_DRAIN_SECONDS", default = 10)]
     pub drain_seconds: u64,

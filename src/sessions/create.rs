@@ -73,7 +73,7 @@ impl Sessions {
         };
         store::insert(&mut tx, &session, &new.fields, new.idempotency_key.as_deref()).await?;
         self.add_to_inbox(&mut tx, grant, &id, 1, &resolved, &reading.notices).await?;
-        if let Some(warning) = words::isolation(self.settings.sandbox.isolation()) {
+        if let Some(warning) = self.isolation_notice() {
             store::add_message(&mut tx, &id, &words::notice(warning), now).await?;
         }
         store::take_message(&mut tx, &id, 1, Status::New, None, now).await?;
@@ -125,8 +125,11 @@ impl Sessions {
         audit::record(&mut tx, &grant.act("session.message", id.as_str())).await?;
         let session = self.load(&mut tx, grant, id).await?;
         tx.commit().await?;
+        self.parked.wake(id);
+        self.hint(id);
         self.wake.notify_one();
-        hints::give(&self.settings.workers_dir, 1);
+        // All of them: the agent that waits for it may be any one's.
+        hints::give(&self.settings.workers_dir, usize::MAX);
         Ok(Sent { session, notices: reading.notices })
     }
 
@@ -172,6 +175,7 @@ impl Sessions {
         store::end_unclaimed(&mut tx, id, now).await?;
         audit::record(&mut tx, &grant.act("session.terminate", id.as_str())).await?;
         tx.commit().await?;
+        self.hint(id);
         self.stop_turn(id);
         self.wake.notify_one();
         hints::give(&self.settings.workers_dir, usize::MAX);
@@ -292,6 +296,15 @@ impl Sessions {
     async fn load(&self, conn: &mut Conn, grant: &Grant, id: &SessionId) -> Result<Session, SessionError> {
         let found = store::get(conn, grant.org(), id, self.idle_since(clock::now())).await?;
         found.ok_or(SessionError::NotFound)
+    }
+
+    /// What is to be said of the isolation in a new session, if anything.
+    fn isolation_notice(&self) -> Option<&'static str> {
+        let acp = self.settings.agents.get(&self.settings.default_agent).and_then(|agent| agent.acp.as_ref());
+        if acp.is_some_and(|acp| acp.isolates_itself()) {
+            return Some(words::PREFIXED);
+        }
+        words::isolation(self.settings.sandbox.isolation())
     }
 
     fn check_length(&self, text: &str) -> Result<(), SessionError> {

@@ -97,6 +97,7 @@ impl Sessions {
                     let noted = outcome.as_deref().map_err(String::as_str);
                     store::set_delivery(&mut tx, &claim.id, row.attachment_id, noted, clock::now()).await?;
                     tx.commit().await?;
+                    self.hint(&claim.id);
                     outcome
                 }
             };

@@ -9,22 +9,29 @@
 //! claim writes nothing more. The room does not promise that an agent runs a message exactly once:
 //! a turn that a kill cut short runs again, at most [`MAX_ATTEMPTS`] times.
 
+pub mod acp;
+mod agent;
 mod beneath;
 pub mod command;
+mod complaints;
 mod confine;
 pub mod contain;
 mod create;
-
 pub mod delivery;
 mod descendants;
+pub mod follow;
 mod hints;
 pub mod http;
 mod inputs;
+mod leaving;
 pub mod outputs;
+mod parked;
 pub mod process;
+mod progress;
 mod prompt;
 mod reach;
 mod read;
+mod returned;
 pub mod sandbox;
 mod settings;
 mod status;
@@ -40,7 +47,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
 pub use settings::{AgentProfile, Settings};
@@ -51,6 +58,7 @@ use crate::attachments::{AttachmentError, Attachments, Source};
 use crate::clock::Moment;
 use crate::db::{Db, DbError};
 use crate::id::{AttachmentId, OrgId, SessionId};
+use crate::identity::Slots;
 
 /// How often a turn is begun in all when the service dies while it runs.
 pub const MAX_ATTEMPTS: i64 = 3;
@@ -69,8 +77,14 @@ pub struct Sessions {
     wake: Notify,
     /// A worker let go of a session: a hint for those who wait for an end.
     released: Notify,
+    /// Something happened in this session: a hint for those who follow it.
+    happened: broadcast::Sender<SessionId>,
+    /// The streams that each key follows.
+    streams: Arc<Slots>,
     /// What stops the sessions that this process works on.
     running: Mutex<HashMap<SessionId, CancellationToken>>,
+    /// The agents that wait for a message in this process.
+    parked: parked::Parked,
     /// Whether the turns are being stopped because the service is.
     stopping: AtomicBool,
 }
@@ -247,6 +261,11 @@ impl Delivery {
             Delivery::Failed => "failed",
         }
     }
+
+    /// The state of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Pending, Self::Delivered, Self::Failed].into_iter().find(|state| state.name() == name)
+    }
 }
 
 /// Which sessions a list is to hold. An empty list does not restrict; several values of one list
@@ -369,6 +388,20 @@ pub enum SessionError {
     /// The cursor is none that a list has answered with (422).
     #[error("the cursor is not one that an earlier page ended with: give its `end_cursor`")]
     BadCursor,
+    /// There is no such event yet (422).
+    #[error("the session has no event {after}; its last one is {last}")]
+    NoSuchEvent {
+        /// Which was asked for.
+        after: i64,
+        /// Which is the last.
+        last: i64,
+    },
+    /// The key follows too many sessions at once (429).
+    #[error("too many event streams at once with this key: at most {limit} may be open")]
+    TooManyStreams {
+        /// How many it may follow.
+        limit: usize,
+    },
     /// The catalogue failed (500).
     #[error(transparent)]
     Db(#[from] DbError),
@@ -389,10 +422,13 @@ impl Sessions {
         Self {
             db,
             attachments,
-            settings,
             wake: Notify::new(),
             released: Notify::new(),
+            happened: broadcast::Sender::new(follow::HINTS),
+            streams: Slots::new(settings.streams_per_key),
+            settings,
             running: Mutex::default(),
+            parked: parked::Parked::default(),
             stopping: AtomicBool::new(false),
         }
     }

@@ -20,6 +20,10 @@ pub(super) const TRANSCRIPT_MESSAGES: usize = 50;
 /// Its length in characters.
 pub(super) const TRANSCRIPT_CHARS: usize = 12_000;
 
+/// What an agent is told first whose turn was cut short.
+const INTERRUPTED: &str = "Your last turn was interrupted before it ended, so what you had begun may be half done: look \
+    before you do it again.";
+
 /// A text and the references found in it.
 #[derive(Debug)]
 pub(super) struct Reading<'a> {
@@ -161,17 +165,20 @@ pub(super) struct Telling<'a> {
     pub read_only: bool,
     /// Where files go that are to be handed back; may be empty.
     pub output_hint: &'a str,
+    /// Whether these messages were told before, in a turn that did not come to its end.
+    pub interrupted: bool,
 }
 
 impl Telling<'_> {
-    /// The prompt of the turn. A command has no memory of earlier turns, so each of its prompts
-    /// carries the transcript and, once, at its end, the sentence about the output folder.
+    /// The prompt of the turn. An agent without memory of earlier turns gets the transcript with it and, once, at its
+    /// end, the sentence about the output folder.
     pub(super) fn prompt(&self) -> String {
         let lines: HashMap<String, String> =
             self.files.iter().map(|file| (line_for(&file.url), self.sentence(file))).collect();
         let new: Vec<String> = self.new.iter().map(|message| rewrite(&message.message, &lines)).collect();
         let transcript = transcript(self.earlier, &lines);
         let mut parts = Vec::new();
+        parts.extend(self.interrupted.then(|| INTERRUPTED.to_owned()));
         if transcript.is_empty() {
             parts.extend(new);
         } else {

@@ -42,7 +42,10 @@ impl Sessions {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
-                () = Ear::hear(ear.as_ref()) => self.wake.notify_one(),
+                () = Ear::hear(ear.as_ref()) => {
+                    self.parked.wake_all();
+                    self.wake.notify_one();
+                }
             }
             if let Err(error) = self.look_around(&worker, &mut seen).await {
                 tracing::error!(error = words::with_causes(&error), "claims could not be looked at");

@@ -13,14 +13,17 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::hints::Ear;
+use super::leaving::REST;
+use super::parked::Hold;
 use super::store::{self, Claim};
-use super::turn::{REST, WorkError};
+use super::turn::WorkError;
 use super::workspace::remove_workspace;
 use super::{Sessions, words};
 use crate::clock;
@@ -55,7 +58,9 @@ impl Sessions {
         let drained = CancellationToken::new();
         let watching = tokio::spawn(Arc::clone(&self).watch_until(worker.clone(), ear, drained.clone()));
         let sweeping = tokio::spawn(Arc::clone(&self).sweep_until(shutdown.clone()));
-        let mut slots = JoinSet::new();
+        // Parked sessions are among the tasks, but hold no slot.
+        let mut tasks = JoinSet::new();
+        let slots = Arc::new(Semaphore::new(self.settings.slots.max(1)));
         let mut was_full = false;
         while !shutdown.is_cancelled() {
             // Below the floor of free space nothing is begun: a delivery might not end. What is only
@@ -66,10 +71,14 @@ impl Sessions {
             }
             was_full = full;
             loop {
-                let begins = !full && slots.len() < self.settings.slots.max(1);
-                let per_org = if begins { self.settings.running_per_org } else { 0 };
+                let slot = if full { None } else { Arc::clone(&slots).try_acquire_owned().ok() };
+                let per_org = if slot.is_some() { self.settings.running_per_org } else { 0 };
                 match self.claim_next(&worker, per_org).await {
-                    Ok(Some(claim)) => drop(slots.spawn(Arc::clone(&self).hold(claim))),
+                    Ok(Some(claim)) => {
+                        let (cancel, shutdown) = (CancellationToken::new(), shutdown.clone());
+                        let hold = Hold { slots: Arc::clone(&slots), slot, cancel, shutdown };
+                        tasks.spawn(Arc::clone(&self).hold(claim, hold));
+                    }
                     Ok(None) => break,
                     Err(error) => {
                         tracing::error!(error = words::with_causes(&error), "the queue cannot be read");
@@ -81,10 +90,10 @@ impl Sessions {
                 () = shutdown.cancelled() => {}
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(POLL) => {}
-                Some(ended) = slots.join_next() => note_panic(ended),
+                Some(ended) = tasks.join_next() => note_panic(ended),
             }
         }
-        self.drain(slots).await;
+        self.drain(tasks).await;
         drained.cancel();
         note_panic(watching.await);
         note_panic(sweeping.await);
@@ -116,18 +125,22 @@ impl Sessions {
         let mut tx = self.db.write().await?;
         let claim = store::claim(&mut tx, worker, per_org, now, until).await?;
         tx.commit().await?;
+        if let Some(claim) = &claim {
+            self.hint(&claim.id);
+        }
         Ok(claim)
     }
 
     /// Works on one session while keeping the claim on it.
-    async fn hold(self: Arc<Self>, claim: Claim) {
-        let cancel = CancellationToken::new();
+    async fn hold(self: Arc<Self>, mut claim: Claim, mut hold: Hold) {
+        let (kept, cancel) = (claim.clone(), hold.cancel.clone());
         let entry = (claim.id.clone(), cancel.clone());
         self.running.lock().unwrap_or_else(PoisonError::into_inner).extend([entry]);
         let worked = tokio::select! {
-            worked = self.work(&claim, &cancel) => worked,
-            never = self.keep(&claim, &cancel) => match never {},
+            worked = self.work(&mut claim, &mut hold) => worked,
+            never = self.keep(&kept, &cancel) => match never {},
         };
+        drop(hold);
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&claim.id);
         match worked {
             Ok(()) => {}
@@ -173,25 +186,25 @@ impl Sessions {
         }
     }
 
-    async fn drain(&self, mut slots: JoinSet<()>) {
-        let all = async |slots: &mut JoinSet<()>| {
-            while let Some(ended) = slots.join_next().await {
+    async fn drain(&self, mut tasks: JoinSet<()>) {
+        let all = async |tasks: &mut JoinSet<()>| {
+            while let Some(ended) = tasks.join_next().await {
                 note_panic(ended);
             }
         };
-        if tokio::time::timeout(self.settings.drain, all(&mut slots)).await.is_ok() {
+        if tokio::time::timeout(self.settings.drain, all(&mut tasks)).await.is_ok() {
             return;
         }
         self.stopping.store(true, Ordering::Relaxed);
         tracing::info!(
-            sessions = slots.len(),
+            sessions = tasks.len(),
             "turns are stopped; they run again with another worker or at the next start"
         );
         for cancel in self.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
             cancel.cancel();
         }
-        if tokio::time::timeout(RELEASE_WITHIN, all(&mut slots)).await.is_err() {
-            tracing::error!(sessions = slots.len(), "sessions could not be released in time");
+        if tokio::time::timeout(RELEASE_WITHIN, all(&mut tasks)).await.is_err() {
+            tracing::error!(sessions = tasks.len(), "sessions could not be released in time");
         }
     }
 
@@ -218,7 +231,8 @@ impl Sessions {
         let now = clock::now();
         let mut tx = self.db.write().await?;
         store::suspend_idle(&mut tx, now.minus(self.settings.idle_limit), now).await?;
-        store::claim_at_once(&mut tx, now.plus(REST), now).await?;
+        let longest = REST.max(self.settings.restart_waits[1]);
+        store::claim_at_once(&mut tx, now.plus(longest), now).await?;
         tx.commit().await?;
         let before = now.minus(self.settings.workspace_keep);
         let abandoned = store::abandoned_workspaces(&mut *self.db.read().await?, before).await?;

@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod catalogue;
+pub mod events;
 pub mod form;
 pub mod sessions;
 pub mod strace;
