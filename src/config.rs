@@ -208,6 +208,9 @@ const AGENT_KEYS: [&str; 11] = [
     "output_hint",
 ];
 
+/// Variables of the client commands: known here, and of no effect on the service.
+pub const CLIENT_VARIABLES: [&str; 2] = ["SATCHEL_URL", "SATCHEL_API_KEY"];
+
 /// What the command line may say over file and environment.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
@@ -366,14 +369,11 @@ fn read_file(path: &Path) -> Result<<Config as confique::Config>::Layer, ConfigE
 
 /// Refuses `SATCHEL_…` variables that mean nothing.
 fn check_environment(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
-    let known: Vec<&str> = Config::META
-        .fields
-        .iter()
-        .filter_map(|field| match field.kind {
-            FieldKind::Leaf { env, .. } => env,
-            FieldKind::Nested { .. } => None,
-        })
-        .collect();
+    let options = Config::META.fields.iter().filter_map(|field| match field.kind {
+        FieldKind::Leaf { env, .. } => env,
+        FieldKind::Nested { .. } => None,
+    });
+    let known: Vec<&str> = options.chain(CLIENT_VARIABLES).collect();
     for name in names.filter(|name| name.starts_with("SATCHEL_")) {
         check_key("environment variable".to_owned(), &name, &known)?;
     }
