@@ -218,6 +218,20 @@ async fn a_file_that_is_there_is_overwritten_only_with_force() {
 }
 
 #[tokio::test]
+async fn a_file_that_rots_in_the_store_is_not_saved() {
+    let app = TestApp::with_agent("", "head -c 100000 /dev/urandom > output/large.bin").await;
+    let shell = Shell::of(&app, &app.v3());
+    let id = shell.run(&["run", "--prompt", "Go."]).await.code(0).session(&app.v3()).id;
+    let (path, ..) = app.blob_files().into_iter().find(|(_, size, _)| *size == 100_000).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[50_000] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let told = shell.run(&["show", &id, "--download", "--output", "again"]).await.code(1);
+    assert!(told.err.contains("again/large.bin arrived with another SHA-256"), "{}", told.err);
+    assert_eq!(std::fs::read_dir(shell.folder.join("again")).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn a_run_that_fails_exits_with_1_and_one_that_takes_too_long_with_124() {
     let app = TestApp::with_agent("", "echo gone wrong >&2; exit 3").await;
     let shell = Shell::of(&app, &app.v3());
