@@ -7,6 +7,7 @@ mod admin;
 mod check_prompt;
 mod first_run;
 mod serve;
+mod session;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -46,6 +47,9 @@ enum Command {
     /// Make and list organisations.
     #[command(subcommand)]
     Orgs(admin::OrgsCommand),
+    /// Hand files and a prompt to an agent, follow it, and fetch what comes back.
+    #[command(subcommand)]
+    Session(session::SessionCommand),
     /// Say how the ATTACHMENT lines of a prompt will be read, before it is sent.
     CheckPrompt(check_prompt::CheckPrompt),
     /// Print the commented example configuration.
@@ -123,6 +127,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Init { folder, json } => within_runtime(first_run::init(folder, json)),
         Command::Keys(command) => within_runtime(admin::keys(command)),
         Command::Orgs(command) => within_runtime(admin::orgs(command)),
+        Command::Session(command) => within_runtime(session::run(command)),
         Command::CheckPrompt(command) => check_prompt::check(&command),
         Command::ExampleConfig => print(&Config::example()),
         Command::ExampleAgent => {

@@ -241,6 +241,9 @@ impl Role {
     }
 }
 
+/// Variables of the client commands: known here, and of no effect on the service.
+pub const CLIENT_VARIABLES: [&str; 2] = ["SATCHEL_URL", "SATCHEL_API_KEY"];
+
 /// What the command line may say over file and environment.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {

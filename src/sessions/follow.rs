@@ -57,12 +57,14 @@ pub enum Until {
     Over,
     /// Until nothing more happens by itself: it waits for a message, is suspended or over.
     Idle,
+    /// Not at all: what has happened so far is told.
+    Now,
 }
 
 impl Until {
     fn is_reached(self, status: Status, detail: Option<StatusDetail>) -> bool {
         match (self, status) {
-            (_, Status::Exit | Status::Error) => true,
+            (Until::Now, _) | (_, Status::Exit | Status::Error) => true,
             (Until::Over, _) => false,
             (Until::Idle, Status::Suspended) => true,
             (Until::Idle, Status::Running) => detail != Some(StatusDetail::Working),

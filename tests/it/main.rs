@@ -8,6 +8,7 @@
 mod access;
 mod attachments;
 mod cli;
+mod client;
 mod containment;
 mod crash;
 mod durability;

@@ -49,7 +49,7 @@ type Room = State<Arc<Sessions>>;
     operation_id = "follow_session_v1_sessions__session_id__events_get", summary = "Follow a session",
     params(("session_id" = String, Path, description = "The session, with or without `devin-`"),
         ("after" = Option<i64>, Query, minimum = 0, description = "Begin behind this event; `Last-Event-ID` counts before it"),
-        ("until" = Option<String>, Query, description = "`idle`: end as soon as the session waits for a message, is suspended or over; otherwise only when it is over"),
+        ("until" = Option<String>, Query, description = "`now`: end with what has happened so far; `idle`: end as soon as the session waits for a message, is suspended or over; `over`, as without: end when it is over"),
         ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The last event that arrived before the stream broke")),
     responses((status = 200, description = "The events", body = String, content_type = "text/event-stream"),
         (status = 204, description = "Every event was told, and what is waited for has come: do not reconnect"),
@@ -76,7 +76,7 @@ pub(super) async fn follow_v1(
     params(("org_id" = String, Path, description = "Organization ID (prefix: org-)"),
         ("devin_id" = String, Path, description = "Devin session ID, with or without `devin-`"),
         ("after" = Option<i64>, Query, minimum = 0, description = "Begin behind this event; `Last-Event-ID` counts before it"),
-        ("until" = Option<String>, Query, description = "`idle`: end as soon as the session waits for a message, is suspended or over; otherwise only when it is over"),
+        ("until" = Option<String>, Query, description = "`now`: end with what has happened so far; `idle`: end as soon as the session waits for a message, is suspended or over; `over`, as without: end when it is over"),
         ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The last event that arrived before the stream broke")),
     responses((status = 200, description = "The events", body = String, content_type = "text/event-stream"),
         (status = 204, description = "Every event was told, and what is waited for has come: do not reconnect"),
@@ -107,8 +107,9 @@ async fn follow(
     let until = match query.text("until").as_deref() {
         None | Some("over") => Until::Over,
         Some("idle") => Until::Idle,
+        Some("now") => Until::Now,
         Some(_) => {
-            query.refuse("until", "Input should be 'idle' or 'over'", "enum");
+            query.refuse("until", "Input should be 'now', 'idle' or 'over'", "enum");
             Until::Over
         }
     };

@@ -1,0 +1,245 @@
+//! Files on their way to a service and back: streamed, verified by SHA-256, with progress on a terminal.
+//!
+//! A file that comes back is written under another name first and gets its own only when it is whole and its digest
+//! right. Its path stays below the folder, whatever it is called. Nothing is overwritten unless that is asked for.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use futures_util::TryStreamExt as _;
+use reqwest::multipart::{Form, Part};
+use reqwest::{Body, Method};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncReadExt as _;
+use tokio_util::io::ReaderStream;
+
+use super::Fetch;
+use super::client::Client;
+use super::show::{clean, size};
+use crate::attachments::filename::safe_name;
+use crate::cli::print;
+use crate::id::SessionId;
+
+/// Bytes read from a file at once.
+const PIECE: usize = 128 * 1024;
+/// How long a download may stand still.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Where what comes back goes unless said otherwise.
+const OUTPUT: &str = "./output";
+
+/// A file that can be read and is about to be sent.
+pub(super) struct Upload {
+    file: tokio::fs::File,
+    name: String,
+    bytes: u64,
+}
+
+impl Upload {
+    /// Opens a regular file.
+    pub(super) async fn open(path: &Path) -> anyhow::Result<Self> {
+        let unreadable = || format!("{} cannot be read", path.display());
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.with_context(|| format!("{} has no name in UTF-8", path.display()))?.to_owned();
+        let meta = tokio::fs::metadata(path).await.with_context(unreadable)?;
+        ensure!(meta.is_file(), "{} is no regular file", path.display());
+        let file = tokio::fs::File::open(path).await.with_context(unreadable)?;
+        Ok(Self { file, name, bytes: meta.len() })
+    }
+}
+
+/// Sends a file; the URL that it got. The service's digest is compared with that of what was read.
+pub(super) async fn upload(client: &Client, Upload { file, name, bytes }: Upload) -> anyhow::Result<String> {
+    let sent = Arc::new(Mutex::new((Sha256::new(), Progress::new(&name, bytes))));
+    let seen = Arc::clone(&sent);
+    let pieces = ReaderStream::with_capacity(file.take(bytes), PIECE).inspect_ok(move |piece| {
+        let (digest, progress) = &mut *seen.lock().unwrap_or_else(PoisonError::into_inner);
+        digest.update(piece);
+        progress.add(piece.len());
+    });
+    let part = Part::stream_with_length(Body::wrap_stream(pieces), bytes).file_name(name.clone());
+    let request = client.request(Method::POST, &client.attachments());
+    let answered = client.send(request.multipart(Form::new().part("file", part))).await;
+    let sha256 = {
+        let (digest, progress) = &mut *sent.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.clear();
+        hex(std::mem::take(digest))
+    };
+    let response = answered.with_context(|| format!("{name} was not uploaded"))?;
+    if let Some(theirs) = response.headers().get("x-content-sha256") {
+        ensure!(
+            theirs.as_bytes() == sha256.as_bytes(),
+            "{name} arrived changed: the service has another SHA-256"
+        );
+    }
+    let answer: Value = response.json().await.map_err(reqwest::Error::without_url)?;
+    eprintln!("uploaded {} ({}) sha256 {sha256}", clean(&name), size(bytes));
+    let url = if client.is_v3() { &answer["url"] } else { &answer };
+    Ok(url.as_str().context("the service's answer has no URL")?.to_owned())
+}
+
+/// Downloads what a session handed back; whether all of it is there now. What was handed back twice under one path is
+/// taken as it was last.
+pub(super) async fn download(
+    client: &Client,
+    id: &SessionId,
+    fetch: &Fetch,
+    json: bool,
+) -> anyhow::Result<bool> {
+    let receipts = client.get(&client.sessions(&format!("/{id}/receipts"))).await?;
+    let mut files: Vec<(PathBuf, &Value)> = Vec::new();
+    for receipt in receipts.as_array().into_iter().flatten().filter(|r| r["source"] == "devin") {
+        let path = safe_path(receipt["path"].as_str().unwrap_or_default());
+        files.retain(|(earlier, _)| *earlier != path);
+        files.push((path, receipt));
+    }
+    let folder = fetch.output.as_deref().unwrap_or(Path::new(OUTPUT));
+    let mut whole = true;
+    for (path, receipt) in files {
+        let target = folder.join(path);
+        match fetch_one(client, receipt, &target, fetch.force).await {
+            Ok(()) if json => {
+                let line = json!({ "file": target.to_string_lossy(), "sha256": receipt["sha256"],
+                                   "size": receipt["size"] });
+                print(&format!("{line}\n"))?;
+            }
+            Ok(()) => drop(print(&format!("-- saved {}\n", target.display()))?),
+            Err(error) => {
+                eprintln!("satchel: {error:#}");
+                whole = false;
+            }
+        }
+    }
+    Ok(whole)
+}
+
+async fn fetch_one(client: &Client, receipt: &Value, target: &Path, force: bool) -> anyhow::Result<()> {
+    let shown = target.display();
+    // Asked before the bytes are fetched, and once more when the file gets its name.
+    let taken = || format!("{shown} is there already and is not overwritten without --force");
+    ensure!(force || target.symlink_metadata().is_err(), taken());
+    let text = |name: &str| receipt[name].as_str().with_context(|| format!("a receipt has no {name}"));
+    let (id, sha256) = (text("attachment_id")?, text("sha256")?);
+    ensure!(id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'), "a receipt names no attachment");
+    let folder = target.parent().context("a file has no folder")?;
+    std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+
+    let mut response = client.send(client.request(Method::GET, &format!("/attachments/{id}/file"))).await?;
+    let etag = response.headers().get("etag").and_then(|etag| etag.to_str().ok()).unwrap_or_default();
+    ensure!(
+        etag.trim_matches('"') == sha256,
+        "{shown}: the service offers other bytes than its receipt says"
+    );
+    let part = folder.join(format!(".{id}.part"));
+    let unwritable = || format!("{} cannot be written", part.display());
+    let remains = Remains(&part);
+    let _ = std::fs::remove_file(&part);
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&part).with_context(unwritable)?;
+    let mut digest = Sha256::new();
+    let mut progress = Progress::new(&target.to_string_lossy(), receipt["size"].as_u64().unwrap_or_default());
+    loop {
+        let piece = tokio::time::timeout(SILENCE, response.chunk()).await;
+        let piece = piece.map_err(|_| anyhow::anyhow!("nothing came for {} s", SILENCE.as_secs()));
+        let Some(piece) = piece?.map_err(reqwest::Error::without_url)? else { break };
+        digest.update(&piece);
+        progress.add(piece.len());
+        file.write_all(&piece).with_context(unwritable)?;
+    }
+    progress.clear();
+    ensure!(hex(digest) == sha256, "{shown} arrived with another SHA-256 than its receipt says");
+    file.sync_all().with_context(unwritable)?;
+    let flags = if force { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+    match renameat_with(CWD, &part, CWD, target, flags).map_err(std::io::Error::from) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!(taken()),
+        Err(error) => return Err(error).with_context(|| format!("{shown} cannot be written")),
+    }
+    drop(remains);
+    Ok(())
+}
+
+/// A path below a folder from one that a receipt names: `output/` is left out, every step made harmless.
+fn safe_path(path: &str) -> PathBuf {
+    let path = path.strip_prefix("output/").unwrap_or(path);
+    let steps: PathBuf = path.split('/').filter(|step| !step.is_empty()).map(safe_name).collect();
+    if steps.as_os_str().is_empty() { PathBuf::from(safe_name("")) } else { steps }
+}
+
+/// What an unfinished download leaves goes with it.
+struct Remains<'a>(&'a Path);
+
+impl Drop for Remains<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.0);
+    }
+}
+
+/// How far a file has come: one line on a terminal, nothing elsewhere.
+struct Progress {
+    name: String,
+    bytes: u64,
+    done: u64,
+    said: Option<Instant>,
+    terminal: bool,
+}
+
+impl Progress {
+    fn new(name: &str, bytes: u64) -> Self {
+        Self { name: clean(name), bytes, done: 0, said: None, terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.done += bytes as u64;
+        if !self.terminal || self.said.is_some_and(|at| at.elapsed() < Duration::from_millis(100)) {
+            return;
+        }
+        self.said = Some(Instant::now());
+        let percent = self.done.saturating_mul(100) / self.bytes.max(1);
+        let filled = usize::try_from(percent.min(100) / 4).unwrap_or_default();
+        let bar = format!("{}{}", "#".repeat(filled), "-".repeat(25 - filled));
+        eprint!("\r\u{1b}[K[{bar}] {percent:>3} % of {}  {}", size(self.bytes), self.name);
+    }
+
+    fn clear(&mut self) {
+        if self.said.take().is_some() {
+            eprint!("\r\u{1b}[K");
+        }
+    }
+}
+
+fn hex(digest: Sha256) -> String {
+    use std::fmt::Write as _;
+    digest.finalize().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_of_a_receipt_leaves_the_folder() {
+        for (path, expected) in [
+            ("output/report.md", "report.md"),
+            ("output/a/b.txt", "a/b.txt"),
+            ("output/../../etc/passwd", "file/file/etc/passwd"),
+            ("/etc/passwd", "etc/passwd"),
+            ("output/./x", "file/x"),
+            ("output/", "file"),
+        ] {
+            let safe = safe_path(path);
+            assert!(
+                safe.components().all(|step| matches!(step, std::path::Component::Normal(_))),
+                "{safe:?}"
+            );
+            assert_eq!(safe, PathBuf::from(expected), "{path}");
+        }
+    }
+}
