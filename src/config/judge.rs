@@ -6,7 +6,7 @@
 use confique::Config as _;
 use confique::meta::FieldKind;
 
-use super::{Config, ConfigError, Role};
+use super::{CLIENT_VARIABLES, Config, ConfigError, Role};
 use crate::sessions::command::{PROMPT_FILE, PromptVia};
 use crate::sessions::sandbox::{Isolation, Network};
 
@@ -91,14 +91,14 @@ impl Config {
 
 /// Refuses `SATCHEL_…` variables that mean nothing.
 pub(super) fn check_environment(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
-    let known: Vec<&str> = Config::META
+    let options = Config::META
         .fields
         .iter()
         .filter_map(|field| match field.kind {
             FieldKind::Leaf { env, .. } => env,
             FieldKind::Nested { .. } => None,
-        })
-        .collect();
+        });
+    let known: Vec<&str> = options.chain(CLIENT_VARIABLES).collect();
     for name in names.filter(|name| name.starts_with("SATCHEL_")) {
         check_key("environment variable".to_owned(), &name, &known)?;
     }
