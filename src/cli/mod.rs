@@ -4,6 +4,7 @@
 //! wrong exits with 2. Commands that change the catalogue work beside a running server.
 
 mod admin;
+mod agents;
 mod check_prompt;
 mod first_run;
 mod serve;
@@ -52,6 +53,9 @@ enum Command {
     Session(session::SessionCommand),
     /// Say how the ATTACHMENT lines of a prompt will be read, before it is sent.
     CheckPrompt(check_prompt::CheckPrompt),
+    /// Try agent profiles out, and list them.
+    #[command(subcommand)]
+    Agents(agents::AgentsCommand),
     /// Print the commented example configuration.
     ExampleConfig,
     /// The built-in agent: reads the files it was handed and writes output/report.md.
@@ -129,6 +133,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Orgs(command) => within_runtime(admin::orgs(command)),
         Command::Session(command) => within_runtime(session::run(command)),
         Command::CheckPrompt(command) => check_prompt::check(&command),
+        Command::Agents(command) => within_runtime(agents::run(command)),
         Command::ExampleConfig => print(&Config::example()),
         Command::ExampleAgent => {
             let workspace = std::env::current_dir().context("the working folder is gone")?;
