@@ -30,6 +30,7 @@ use crate::identity::{self, Identity};
 use crate::sessions::command::{CommandProfile, PromptVia};
 use crate::sessions::process::Supervisor;
 use crate::sessions::sandbox::{Isolation, Network, Sandbox, find_program};
+use crate::sessions::secrets::SecretKey;
 use crate::sessions::{self, AgentProfile, Sessions};
 use crate::telemetry::{self, Metrics};
 
@@ -136,6 +137,7 @@ impl App {
             .with_context(|| format!("the store in {} cannot be opened", folder.join("blobs").display()))?;
         let blobs = Arc::new(blobs);
         let (profiles, default_agent) = profiles(config)?;
+        let secret_key = secret_key(config, &profiles, folder)?;
         let sessions_dir = folder.join("sessions");
         fs::DirBuilder::new().mode(0o700).recursive(true).create(&sessions_dir)?;
         let sandbox = probe(config, &profiles, folder).await?;
@@ -163,6 +165,7 @@ impl App {
         ));
         let settings = session_settings(config, profiles, &default_agent, sandbox, sessions_dir, &public_url)
             .with_context(|| format!("there is no agent `{default_agent}`"))?;
+        let settings = sessions::Settings { secret_key, ..settings };
         let sessions = Arc::new(Sessions::new(db.clone(), Arc::clone(&attachments), settings));
         let kept = attachments.metrics().clone();
         let metrics = Metrics::new(|registry| {
@@ -305,6 +308,20 @@ fn profile(name: &str, agent: &AgentConfig) -> AgentProfile {
         profile.output_hint.clone_from(hint);
     }
     profile
+}
+
+/// The key for the secrets of sessions, where the operator gives one.
+fn secret_key(
+    config: &Config,
+    profiles: &[AgentProfile],
+    folder: &DataFolder,
+) -> anyhow::Result<Option<SecretKey>> {
+    let Some(path) = &config.secret_key_file else { return Ok(None) };
+    let shown: Vec<PathBuf> =
+        profiles.iter().flat_map(|profile| profile.command.read_paths.iter().cloned()).collect();
+    let key = SecretKey::read(path, folder.path(), &shown)?;
+    tracing::info!(key = key.id(), "session secrets are taken");
+    Ok(Some(key))
 }
 
 /// Finds out how agents can be contained here, with the strictest network that a profile wants.

@@ -6,6 +6,7 @@
 mod admin;
 mod check_prompt;
 mod first_run;
+mod secret_key;
 mod serve;
 
 use std::io::{self, Write};
@@ -48,6 +49,11 @@ enum Command {
     Orgs(admin::OrgsCommand),
     /// Say how the ATTACHMENT lines of a prompt will be read, before it is sent.
     CheckPrompt(check_prompt::CheckPrompt),
+    /// Make the key that session secrets are encrypted with.
+    SecretKey {
+        /// The file to write, outside of the data folder; nothing may be there.
+        file: PathBuf,
+    },
     /// Print the commented example configuration.
     ExampleConfig,
     /// The built-in agent: reads the files it was handed and writes output/report.md.
@@ -67,6 +73,9 @@ struct ServeArgs {
     /// Address under which clients reach the service [default: http://ADDR].
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+    /// File with the key that session secrets are encrypted with; `satchel secret-key` makes one.
+    #[arg(long, value_name = "FILE")]
+    secret_key_file: Option<PathBuf>,
 }
 
 /// Where the service keeps everything.
@@ -126,6 +135,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Keys(command) => within_runtime(admin::keys(command)),
         Command::Orgs(command) => within_runtime(admin::orgs(command)),
         Command::CheckPrompt(command) => check_prompt::check(&command),
+        Command::SecretKey { file } => secret_key::make(&file),
         Command::ExampleConfig => print(&Config::example()),
         Command::ExampleAgent => {
             let workspace = std::env::current_dir().context("the working folder is gone")?;

@@ -18,8 +18,12 @@ pub(super) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     // What this process inherited is nothing for the agents that it starts.
     close_fds::set_fds_cloexec(3, &[]);
     protect_self().context("the process cannot be protected from others of the same user")?;
-    let config =
-        Config::load(Flags { listen: args.listen, public_url: args.public_url, ..args.folder.flags() })?;
+    let config = Config::load(Flags {
+        listen: args.listen,
+        public_url: args.public_url,
+        secret_key_file: args.secret_key_file,
+        ..args.folder.flags()
+    })?;
     telemetry::start_logging(&config.log)?;
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

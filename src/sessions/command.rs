@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::confine::ProcessLimits;
 use super::contain::End;
+use super::environment::Environment;
 use super::process::{Contained, Control};
 use super::sandbox::{Launch, Network, Sandbox, find_program};
 use super::workspace::Workspace;
@@ -85,6 +86,13 @@ impl CommandProfile {
     }
 }
 
+impl CommandProfile {
+    /// Whether the profile decides what this variable is.
+    pub(super) fn sets(&self, name: &str) -> bool {
+        self.env.contains_key(name) || self.pass_env.iter().any(|passed| passed == name)
+    }
+}
+
 /// How a prompt reaches a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -130,19 +138,20 @@ pub enum HowEnded {
 }
 
 /// Runs one turn: starts the program, gives it the prompt, and answers when it and everything it started is gone. A
-/// future that is dropped kills all of it too.
+/// future that is dropped kills all of it too. `extra` are variables of the session's own; the profile's win.
 pub async fn run_turn(
     profile: &CommandProfile,
     sandbox: &Sandbox,
     workspace: &Workspace,
     prompt: &str,
+    extra: &Environment,
     cancel: CancellationToken,
 ) -> TurnEnd {
     let lent = match profile.prompt_via {
         PromptVia::Stdin => None,
         PromptVia::File => Some(format!(".prompt-{}.txt", uuid::Uuid::new_v4())),
     };
-    let end = match start(profile, sandbox, workspace, prompt, lent.as_deref()).await {
+    let end = match start(profile, sandbox, workspace, prompt, extra, lent.as_deref()).await {
         Ok(agent) => follow(profile, workspace, prompt, agent, cancel).await,
         Err(error) => TurnEnd {
             how: not_started(&error),
@@ -172,6 +181,7 @@ async fn start(
     sandbox: &Sandbox,
     workspace: &Workspace,
     prompt: &str,
+    extra: &Environment,
     lent: Option<&str>,
 ) -> io::Result<Contained> {
     let Some(program) = find_program(&profile.program) else {
@@ -189,7 +199,7 @@ async fn start(
     let launch = Launch {
         program: &program,
         args,
-        env: environment(profile),
+        env: environment(profile, extra),
         read_paths: &profile.read_paths,
         network: profile.network,
         limits: profile.limits.clone(),
@@ -198,17 +208,19 @@ async fn start(
 }
 
 /// The whole environment of the agent but for the folders of its session.
-fn environment(profile: &CommandProfile) -> BTreeMap<String, String> {
-    let mut env = BTreeMap::from(
-        [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LANG", "C.UTF-8")]
-            .map(|(n, v)| (n.to_owned(), v.to_owned())),
-    );
+fn environment(profile: &CommandProfile, extra: &Environment) -> Environment {
+    let mut env = Environment::default();
+    env.set("PATH", "/usr/local/bin:/usr/bin:/bin");
+    env.set("LANG", "C.UTF-8");
+    env.extend(extra);
     for name in &profile.pass_env {
         if let Ok(value) = std::env::var(name) {
-            env.insert(name.clone(), value);
+            env.set(name.as_str(), value);
         }
     }
-    env.extend(profile.env.clone());
+    for (name, value) in &profile.env {
+        env.set(name.as_str(), value.as_str());
+    }
     env
 }
 

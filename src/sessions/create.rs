@@ -34,13 +34,18 @@ impl Sessions {
     pub async fn create(&self, grant: &Grant, new: NewSession) -> Result<Created, SessionError> {
         self.check_length(&new.prompt)?;
         let tags = distinct(new.tags)?;
+        let key = self.key_for(&new.secrets)?;
+        let idempotency_key = new.idempotency_key.map(|digest| match key {
+            Some(key) => format!("{digest}.{}", key.digest(&new.secrets)),
+            None => digest,
+        });
         let reading =
             prompt::read(&new.prompt, &new.attachment_urls, self.attachments.urls(), self.reference_mode());
         self.check_number(&reading)?;
         let now = clock::now();
         let caller = grant.caller();
         let mut tx = self.db.write().await?;
-        if let Some(key) = &new.idempotency_key {
+        if let Some(key) = &idempotency_key {
             let since = now.minus(EQUAL_WITHIN);
             let (org, by, idle) = (grant.org(), &caller.principal_id, self.idle_since(now));
             if let Some(session) = store::find_equal(&mut tx, org, by, key, since, idle).await? {
@@ -67,7 +72,10 @@ impl Sessions {
             created_at: now,
             updated_at: now,
         };
-        store::insert(&mut tx, &session, new.idempotency_key.as_deref()).await?;
+        store::insert(&mut tx, &session, idempotency_key.as_deref()).await?;
+        for sealed in key.map(|key| key.seal_all(&id, &new.secrets)).transpose()?.unwrap_or_default() {
+            store::add_secret(&mut tx, &id, &sealed).await?;
+        }
         let username = Some(caller.principal_name.as_str());
         self.add_to_inbox(&mut tx, grant, &id, 1, &resolved, &reading.notices, username).await?;
         if let Some(warning) = words::isolation(self.settings.sandbox.isolation()) {

@@ -17,6 +17,7 @@ mod create;
 
 pub mod delivery;
 mod descendants;
+pub mod environment;
 pub mod http;
 mod inputs;
 pub mod outputs;
@@ -25,6 +26,7 @@ mod prompt;
 mod reach;
 mod read;
 pub mod sandbox;
+pub mod secrets;
 mod settings;
 mod status;
 mod store;
@@ -41,6 +43,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub use secrets::{SecretFault, SessionSecret};
 pub use settings::{AgentProfile, Settings};
 pub use status::{Status, StatusDetail, v1_status_enum};
 
@@ -145,8 +148,10 @@ pub struct NewSession {
     pub tags: Vec<String>,
     /// Fields accepted without effect, kept as sent.
     pub fields: Map<String, Value>,
-    /// A digest of the canonical request where an equal one of the same principal within 24 h is to
-    /// get the first one's session.
+    /// What its agent finds in its environment; at most [`secrets::MAX_SECRETS`].
+    pub secrets: Vec<SessionSecret>,
+    /// A digest of the canonical request but for its secrets, where an equal one of the same principal
+    /// within 24 h is to get the first one's session.
     pub idempotency_key: Option<String>,
     /// Which API it came in over.
     pub api: Api,
@@ -350,6 +355,17 @@ pub enum SessionError {
         /// How many it would carry.
         found: usize,
     },
+    /// A secret that cannot be taken, by its number from 0 where one of them is meant (422).
+    #[error("{fault}")]
+    Secret {
+        /// Which.
+        index: Option<usize>,
+        /// Why.
+        fault: SecretFault,
+    },
+    /// The secrets could not be encrypted (500).
+    #[error("the secrets of a session could not be encrypted: {0}")]
+    Sealing(String),
     /// Too many messages wait for the agent (429).
     #[error("{waiting} messages wait for the agent already; at most {limit} may wait")]
     QueueFull {

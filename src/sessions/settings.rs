@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::command::CommandProfile;
 use super::outputs::OutputLimits;
 use super::sandbox::Sandbox;
+use super::secrets::SecretKey;
 
 /// An agent that sessions can be given to.
 #[derive(Debug, Clone)]
@@ -70,6 +71,8 @@ pub struct Settings {
     pub delivery_waits: Vec<Duration>,
     /// How long a worker's claim on a session holds; renewed after a third of it.
     pub lease: Duration,
+    /// What the secrets of sessions are encrypted with; without it there are none.
+    pub secret_key: Option<SecretKey>,
 }
 
 impl Settings {
@@ -95,6 +98,7 @@ impl Settings {
             drain: Duration::from_secs(10),
             delivery_waits: vec![Duration::from_secs(1), Duration::from_secs(4)],
             lease: Duration::from_secs(30),
+            secret_key: None,
         }
     }
 }

@@ -8,6 +8,7 @@ mod files;
 mod list;
 mod messages;
 mod queue;
+mod secrets;
 
 use sqlx::Row as _;
 
@@ -24,6 +25,7 @@ pub(super) use queue::{
     Claim, Held, Settled, abandoned_workspaces, begin_turn, claim, end_unclaimed, fence, forget_leases,
     forget_workspace, request_stop, settle, suspend_idle, waits,
 };
+pub(super) use secrets::{add_secret, remove_secrets, secrets};
 
 /// How a read session is judged: one that has stood still since this moment is past the idle limit.
 #[derive(Debug, Clone, Copy)]

@@ -121,11 +121,16 @@ impl Sessions {
                 return self.leave(claim, After::NotDelivered, report).await;
             }
         }
+        let secrets = match self.secrets_of(claim).await? {
+            Ok(secrets) => secrets,
+            Err(why) => return self.leave(claim, After::NotDelivered, Report::notice(why)).await,
+        };
         let Some(prompt) = self.begin(claim, profile).await? else {
             return self.stop_short(claim, workspace).await;
         };
         let sandbox = &self.settings.sandbox;
-        let end = run_turn(&profile.command, sandbox, &workspace, &prompt, cancel.clone()).await;
+        let end = run_turn(&profile.command, sandbox, &workspace, &prompt, &secrets, cancel.clone()).await;
+        drop(secrets);
         match end.how {
             HowEnded::Refused(why) => return Err(WorkError::NotStarted(why)),
             HowEnded::FailedToStart(ref why) | HowEnded::Lost(ref why) => {

@@ -8,6 +8,7 @@ use std::error::Error;
 use super::MAX_ATTEMPTS;
 use super::command::{HowEnded, TurnEnd};
 use super::sandbox::Isolation;
+use super::secrets::SealError;
 use super::store::NewMessage;
 use crate::attachments::Source;
 use crate::attachments::reference::{Notice, line_for};
@@ -85,6 +86,24 @@ pub(super) fn given_up(attempts: i64) -> String {
 /// The configuration no longer has the session's profile.
 pub(super) fn no_profile(name: &str) -> String {
     format!("The agent cannot be started: the configuration has no profile `{name}` any more.")
+}
+
+/// A session with secrets, and a service without a key.
+pub(super) const NO_SECRET_KEY: &str = "The agent was not started: this session has secrets, and the service was \
+    started without the key that they are encrypted with. Send another message once it has the key.";
+
+/// A secret that cannot be read.
+pub(super) fn unreadable_secret(name: &str, error: SealError) -> String {
+    match error {
+        SealError::OtherKey => {
+            "The agent was not started: the secrets of this session were encrypted with another key \
+                                than the service has now. Send another message once it has that key again."
+                .to_owned()
+        }
+        other => {
+            format!("The agent was not started: the secret `{name}` of this session cannot be read: {other}.")
+        }
+    }
 }
 
 /// Files that could not be delivered, with the reasons.

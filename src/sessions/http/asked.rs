@@ -12,7 +12,7 @@ use crate::clock::Moment;
 use crate::http::body::{ANY_LENGTH, Fields, Query};
 use crate::http::problem::ApiError;
 use crate::id::SessionId;
-use crate::sessions::{Api, Filter, MAX_TAGS, NewSession};
+use crate::sessions::{Api, Filter, MAX_TAGS, NewSession, SessionSecret};
 
 /// Characters in a title at most.
 pub(super) const MAX_TITLE: usize = 1024;
@@ -74,7 +74,7 @@ pub(super) fn v1_session(mut body: Fields) -> Result<(NewSession, WithoutEffect)
     let idempotency_key = body.flag("idempotent", false).then(|| digest(body.members()));
     let title = body.text("title", 0..=MAX_TITLE);
     let tags = body.texts("tags", MAX_TAGS, 0..=MAX_TAG).unwrap_or_default();
-    refuse_secrets(&mut body);
+    let secrets = secrets(&mut body);
     let mut kept = Map::new();
     if body.flag("unlisted", false) {
         kept.insert("unlisted".to_owned(), Value::Bool(true));
@@ -89,6 +89,7 @@ pub(super) fn v1_session(mut body: Fields) -> Result<(NewSession, WithoutEffect)
         title,
         tags,
         fields: kept,
+        secrets,
         idempotency_key,
         api: Api::V1,
     };
@@ -101,7 +102,7 @@ pub(super) fn v3_session(mut body: Fields) -> Result<(NewSession, WithoutEffect)
     let attachment_urls = attachment_urls(&mut body);
     let title = body.text("title", 0..=MAX_TITLE);
     let tags = body.texts("tags", MAX_TAGS, 0..=MAX_TAG).unwrap_or_default();
-    refuse_secrets(&mut body);
+    let secrets = secrets(&mut body);
     if body.optional_flag("structured_output_required") == Some(true) {
         let msg = "Value error, no structured output can be demanded on this service yet: leave the field \
                    away or give false";
@@ -117,6 +118,7 @@ pub(super) fn v3_session(mut body: Fields) -> Result<(NewSession, WithoutEffect)
         title,
         tags,
         fields: kept,
+        secrets,
         idempotency_key: None,
         api: Api::V3,
     };
@@ -222,12 +224,14 @@ pub(super) fn organization(mut query: Query) -> Result<String, ApiError> {
 }
 
 /// A SHA-256, in hex digits, that two bodies have in common where they differ at most in the order
-/// of their members.
+/// of their members and in their secrets: a guess at a secret could be tried on this digest.
 fn digest(members: &Map<String, Value>) -> String {
     use std::fmt::Write as _;
 
+    let mut members = members.clone();
+    members.remove("session_secrets");
     let mut text = String::new();
-    write_canonically(&Value::Object(members.clone()), &mut text);
+    write_canonically(&Value::Object(members), &mut text);
     Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
@@ -270,18 +274,16 @@ fn attachment_urls(body: &mut Fields) -> Vec<String> {
     body.texts("attachment_urls", MAX_URLS, 1..=MAX_URL).unwrap_or_default()
 }
 
-/// Refuses secrets, whose values would have to be kept encrypted; the values are not repeated.
-fn refuse_secrets(body: &mut Fields) {
+/// The secrets, whose values no answer repeats. That all are to be hidden goes without saying, so `sensitive` is only
+/// checked for its type.
+fn secrets(body: &mut Fields) -> Vec<SessionSecret> {
     let secrets = body.objects("session_secrets", |secret| {
-        secret.required_text("key", 1..=256);
-        secret.required_text("value", 0..=65536);
+        let name = secret.required_text("key", 1..=256);
+        let value = secret.required_text("value", 0..=65536).into();
         secret.flag("sensitive", true);
+        SessionSecret { name, value }
     });
-    if secrets.is_some_and(|secrets| !secrets.is_empty()) {
-        let msg = "Value error, session secrets are not accepted, because this service cannot keep them \
-                   encrypted yet: leave the field away";
-        body.refuse("session_secrets", msg, "value_error");
-    }
+    secrets.unwrap_or_default()
 }
 
 /// Checks the fields without effect and keeps those that ask for something.

@@ -130,6 +130,11 @@ fn refused(error: SessionError, text: &'static str) -> ApiError {
         SessionError::TooManyAttachments { .. } | SessionError::TooManyBytes { .. } => {
             ApiError::invalid(at(text), error.to_string(), "too_long")
         }
+        SessionError::Secret { index, .. } => {
+            let loc = at("session_secrets").into_iter().chain(index.map(Loc::from)).collect();
+            ApiError::invalid(loc, format!("Value error, {error}"), "value_error")
+        }
+        SessionError::Sealing(_) => ApiError::Internal(error.into()),
         SessionError::TooManyTags { .. } => ApiError::invalid(at("tags"), error.to_string(), "too_long"),
         SessionError::QueueFull { .. } => ApiError::TooMany(error.to_string()),
         SessionError::BadCursor => {

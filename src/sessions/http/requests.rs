@@ -38,7 +38,8 @@ pub struct CreateSessionRequest {
     /// Without effect.
     #[schema(inline)]
     pub knowledge_ids: Option<Vec<ForeignId>>,
-    /// Refused unless empty: secrets cannot be kept encrypted yet.
+    /// Variables for the agent's environment, kept encrypted until the session is over; at most 50. Refused unless
+    /// empty where the service has no key for them.
     pub session_secrets: Option<Vec<SessionSecretInput>>,
     /// A JSON Schema (draft 7) of at most 64 KiB. Without effect.
     #[schema(value_type = Option<Object>)]
@@ -87,7 +88,8 @@ pub struct SessionCreateRequest {
     /// Without effect.
     #[schema(inline)]
     pub secret_ids: Option<Vec<ForeignId>>,
-    /// Refused unless empty: secrets cannot be kept encrypted yet.
+    /// Variables for the agent's environment, kept encrypted until the session is over; at most 50. Refused unless
+    /// empty where the service has no key for them.
     pub session_secrets: Option<Vec<SessionSecretInput>>,
     /// A JSON Schema (draft 7) of at most 64 KiB. Without effect.
     #[schema(value_type = Option<Object>)]
@@ -146,13 +148,13 @@ pub struct SessionTagsUpdateRequest {
 /// A secret for one session.
 #[derive(Debug, ToSchema)]
 pub struct SessionSecretInput {
-    /// Its name.
+    /// The variable's name: letters of ASCII, digits and `_`. Names that change how programs are run are refused.
     #[schema(min_length = 1, max_length = 256)]
     pub key: String,
     /// Its value.
     #[schema(max_length = 65536)]
     pub value: String,
-    /// Whether it is to be hidden.
+    /// Without effect: every secret is hidden.
     #[schema(required = false, default = true)]
     pub sensitive: bool,
 }

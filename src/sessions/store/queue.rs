@@ -7,7 +7,7 @@
 
 use sqlx::Row as _;
 
-use super::{detail, org_id, session_id, status};
+use super::{detail, org_id, remove_secrets, session_id, status};
 use crate::clock::Moment;
 use crate::db::{Conn, DbError, Row};
 use crate::id::{OrgId, SessionId};
@@ -174,7 +174,7 @@ pub(in crate::sessions) async fn begin_turn(
     Ok(())
 }
 
-/// Leaves a session and lets go of it. After [`fence`].
+/// Leaves a session and lets go of it; the secrets of one that is over are removed. After [`fence`].
 pub(in crate::sessions) async fn settle(
     conn: &mut Conn,
     id: &SessionId,
@@ -191,8 +191,11 @@ pub(in crate::sessions) async fn settle(
         .bind(to.status.is_over().then_some(now.0))
         .bind(to.rests)
         .bind(id.as_str())
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
+    if to.status.is_over() {
+        remove_secrets(conn, id).await?;
+    }
     Ok(())
 }
 
@@ -212,8 +215,12 @@ pub(in crate::sessions) async fn end_unclaimed(
     id: &SessionId,
     now: Moment,
 ) -> Result<bool, DbError> {
-    let ended = sqlx::query(END_UNCLAIMED).bind(now.0).bind(id.as_str()).execute(conn).await?;
-    Ok(ended.rows_affected() == 1)
+    let ended = sqlx::query(END_UNCLAIMED).bind(now.0).bind(id.as_str()).execute(&mut *conn).await?;
+    let ended = ended.rows_affected() == 1;
+    if ended {
+        remove_secrets(conn, id).await?;
+    }
+    Ok(ended)
 }
 
 /// Suspends the sessions that have waited for a message since `idle_since` or longer.

@@ -7,5 +7,6 @@ mod delivery;
 mod lists;
 mod queue;
 mod restart;
+mod secrets;
 mod standing;
 mod turns;
