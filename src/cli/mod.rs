@@ -58,6 +58,17 @@ enum Command {
     ExampleConfig,
     /// The built-in agent: reads the files it was handed and writes output/report.md.
     ExampleAgent,
+    /// Takes structured output from an agent, over the Model Context Protocol; agents start it.
+    #[command(hide = true)]
+    StructuredOutput {
+        /// The JSON Schema.
+        schema: PathBuf,
+        /// The file to write.
+        output: PathBuf,
+    },
+    /// Judges a JSON Schema and a value; used by the service itself.
+    #[command(hide = true)]
+    JudgeOutput,
     /// Runs one agent contained; used by the service itself.
     #[command(hide = true)]
     Contain,
@@ -142,6 +153,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             example_agent::run(&workspace, &mut io::stdin().lock(), &mut io::stdout().lock())?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::StructuredOutput { schema, output } => {
+            let (mut input, mut answers) = (io::stdin().lock(), io::stdout().lock());
+            sessions::structured::server::serve(&schema, &output, &mut input, &mut answers)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::JudgeOutput => Ok(sessions::structured::judge::judge_main()),
         Command::Contain => Ok(sessions::contain::contain_main()),
     }
 }

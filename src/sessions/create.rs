@@ -35,6 +35,9 @@ impl Sessions {
         self.check_length(&new.prompt)?;
         let tags = distinct(new.tags)?;
         let key = self.key_for(&new.secrets)?;
+        if let Some(demand) = &new.structured_output {
+            self.check_demand(demand).await?;
+        }
         let idempotency_key = new.idempotency_key.map(|digest| match key {
             Some(key) => format!("{digest}.{}", key.digest(&new.secrets)),
             None => digest,
@@ -67,12 +70,16 @@ impl Sessions {
             status_detail: None,
             status_at: now,
             idle_limit_passed: false,
+            structured_output: None,
             archived: false,
             api: new.api,
             created_at: now,
             updated_at: now,
         };
         store::insert(&mut tx, &session, idempotency_key.as_deref()).await?;
+        if let Some(demand) = &new.structured_output {
+            store::add_demand(&mut tx, &id, demand).await?;
+        }
         for sealed in key.map(|key| key.seal_all(&id, &new.secrets)).transpose()?.unwrap_or_default() {
             store::add_secret(&mut tx, &id, &sealed).await?;
         }

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::beneath;
-use super::workspace::{ATTACHMENTS, MANIFEST, Workspace, hex};
+use super::workspace::{ATTACHMENTS, RESERVED, Workspace, hex};
 use crate::attachments::filename::{fold, numbered};
 
 /// Bytes read at a time.
@@ -208,7 +208,7 @@ fn rename_to_new(folder: &OwnedFd, from: &str, to: &str) -> rustix::io::Result<(
 fn find_delivered(folder: &OwnedFd, wanted: &Wanted) -> io::Result<Option<String>> {
     let taken = taken_names(folder)?;
     for name in candidates(&wanted.name) {
-        if fold(&name) == fold(MANIFEST) {
+        if is_reserved(&name) {
             continue;
         }
         if !is_taken(&taken, &name) {
@@ -253,8 +253,13 @@ fn candidates(name: &str) -> impl Iterator<Item = String> {
     std::iter::once(name.to_owned()).chain((2..NAMES_TRIED).map(|n| numbered(name, n)))
 }
 
+/// Whether `attachments/` keeps a name for itself.
+fn is_reserved(name: &str) -> bool {
+    RESERVED.iter().any(|reserved| fold(name) == fold(reserved))
+}
+
 fn is_taken(taken: &HashSet<String>, name: &str) -> bool {
-    fold(name) == fold(MANIFEST) || taken.contains(&fold(name))
+    is_reserved(name) || taken.contains(&fold(name))
 }
 
 fn taken_names(folder: &OwnedFd) -> io::Result<HashSet<String>> {

@@ -30,6 +30,7 @@ pub mod secrets;
 mod settings;
 mod status;
 mod store;
+pub mod structured;
 mod turn;
 mod words;
 mod worker;
@@ -40,12 +41,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use secrets::{SecretFault, SessionSecret};
 pub use settings::{AgentProfile, Settings};
 pub use status::{Status, StatusDetail, v1_status_enum};
+pub use structured::Demand;
 
 use crate::attachments::reference::Notice;
 use crate::attachments::{AttachmentError, Attachments, Source};
@@ -72,6 +74,8 @@ pub struct Sessions {
     released: Notify,
     /// What stops the sessions that this process works on.
     running: Mutex<HashMap<SessionId, CancellationToken>>,
+    /// Places for those who judge schemas and structured outputs.
+    judging: Semaphore,
     /// Whether the turns are being stopped because the service is.
     stopping: AtomicBool,
 }
@@ -112,6 +116,8 @@ pub struct Session {
     pub status_at: Moment,
     /// Whether it has stood there for longer than the idle limit.
     pub idle_limit_passed: bool,
+    /// The newest structured output. In lists, none of more than 16 KiB.
+    pub structured_output: Option<Value>,
     /// Whether it was put away.
     pub archived: bool,
     /// Which API it came in over.
@@ -148,6 +154,8 @@ pub struct NewSession {
     pub tags: Vec<String>,
     /// Fields accepted without effect, kept as sent.
     pub fields: Map<String, Value>,
+    /// The structured output that it wants, if any.
+    pub structured_output: Option<Demand>,
     /// What its agent finds in its environment; at most [`secrets::MAX_SECRETS`].
     pub secrets: Vec<SessionSecret>,
     /// A digest of the canonical request but for its secrets, where an equal one of the same principal
@@ -363,6 +371,12 @@ pub enum SessionError {
         /// Why.
         fault: SecretFault,
     },
+    /// The JSON Schema is none (422).
+    #[error("the schema is not a JSON Schema of draft 7: {}", .0.what)]
+    Schema(structured::schema::Fault),
+    /// The JSON Schema could not be judged (500).
+    #[error("the judge of schemas could not be started")]
+    Judging(#[source] std::io::Error),
     /// The secrets could not be encrypted (500).
     #[error("the secrets of a session could not be encrypted: {0}")]
     Sealing(String),
@@ -401,6 +415,7 @@ impl Sessions {
             wake: Notify::new(),
             released: Notify::new(),
             running: Mutex::default(),
+            judging: Semaphore::new(structured::JUDGED_AT_ONCE),
             stopping: AtomicBool::new(false),
         }
     }

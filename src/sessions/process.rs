@@ -35,7 +35,12 @@ impl Default for Supervisor {
 }
 
 impl Supervisor {
-    /// Another build of this program; it must answer to the command `contain`.
+    /// The program's path.
+    pub(crate) fn program(&self) -> &std::path::Path {
+        &self.program
+    }
+
+    /// Another build of this program; it must answer to the same hidden commands.
     pub fn at(program: PathBuf) -> Self {
         Self { program }
     }

@@ -140,6 +140,11 @@ impl Sandbox {
         self.isolation
     }
 
+    /// The program that holds the agents: this one.
+    pub(crate) fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
     /// What the isolation leaves open, as sentences for the operator.
     pub fn uncovered(&self) -> &'static [&'static str] {
         match self.isolation {

@@ -19,6 +19,7 @@ use super::outputs::{self, Output};
 use super::prompt::{self, Telling, ToldFile};
 use super::sandbox::Isolation;
 use super::store::{self, Claim, Held, Settled};
+use super::structured::Left;
 use super::workspace::Workspace;
 use super::{AgentProfile, MAX_ATTEMPTS, Sessions, Status, StatusDetail, words};
 use crate::attachments::{Attachment, Source, filename, find_many};
@@ -62,6 +63,8 @@ impl From<sqlx::Error> for WorkError {
 pub(super) enum After {
     /// The turn ended; the session waits for a message.
     Turn,
+    /// The turn ended with the final structured output.
+    Finished,
     /// The turn failed; a message may overcome it.
     Failure,
     /// The agent had not all of its files, or the service failed too often: the messages are still to
@@ -90,6 +93,8 @@ pub(super) struct Report {
     left_out: Vec<(String, String)>,
     /// What the service says.
     notice: Option<String>,
+    /// What became of the structured output.
+    structured: Left,
 }
 
 impl Report {
@@ -125,9 +130,11 @@ impl Sessions {
             Ok(secrets) => secrets,
             Err(why) => return self.leave(claim, After::NotDelivered, Report::notice(why)).await,
         };
+        let structured = self.prepare_structured(claim, &workspace).await?;
         let Some(prompt) = self.begin(claim, profile).await? else {
             return self.stop_short(claim, workspace).await;
         };
+        let prompt = structured.into_iter().fold(prompt, |prompt, hint| format!("{prompt}\n{hint}\n"));
         let sandbox = &self.settings.sandbox;
         let end = run_turn(&profile.command, sandbox, &workspace, &prompt, &secrets, cancel.clone()).await;
         drop(secrets);
@@ -176,7 +183,17 @@ impl Sessions {
             _ => None,
         };
         let cut_short = cut_short.filter(|_| begun && !held.stop_requested);
-        for notice in report.notice.as_deref().into_iter().chain(cut_short) {
+        let Left { provided, refused, missing } = &report.structured;
+        let after = match provided {
+            Some(provided) if provided.is_final && after == After::Turn => After::Finished,
+            _ => after,
+        };
+        if let Some(provided) = provided {
+            store::set_structured_output(&mut tx, &claim.id, provided).await?;
+        }
+        let missing = (*missing && after == After::Turn).then_some(words::STRUCTURED_MISSING);
+        let notices = report.notice.as_deref().into_iter().chain(cut_short).chain(refused.as_deref());
+        for notice in notices.chain(missing) {
             store::add_message(&mut tx, &claim.id, &words::notice(notice), now).await?;
         }
         let to = settled(claim, &held, after);
@@ -283,7 +300,10 @@ impl Sessions {
             _ if report.notice.is_some() => After::Failure,
             _ => After::Turn,
         };
-        let silent = report.answer.is_empty() && report.outputs.is_empty() && report.left_out.is_empty();
+        let silent = report.answer.is_empty()
+            && report.outputs.is_empty()
+            && report.left_out.is_empty()
+            && report.structured.provided.is_none();
         if after == After::Turn && silent {
             report.notice = Some(words::SILENT.to_owned());
         }
@@ -298,6 +318,7 @@ impl Sessions {
         workspace: Workspace,
         report: &mut Report,
     ) -> Result<(), WorkError> {
+        report.structured = self.take_structured(claim, &workspace).await?;
         let known = self.known_outputs(claim).await?;
         let limits = self.settings.outputs.clone();
         let collected = tokio::task::spawn_blocking(move || outputs::collect(&workspace, &limits, &known));
@@ -353,8 +374,9 @@ fn settled(claim: &Claim, held: &Held, after: After) -> Settled {
         return to(Status::Exit, Some(StatusDetail::UserRequest), handled);
     }
     match after {
-        After::Turn if newer => to(Status::Running, Some(StatusDetail::Working), handled),
+        After::Turn | After::Finished if newer => to(Status::Running, Some(StatusDetail::Working), handled),
         After::Turn => to(Status::Running, Some(StatusDetail::WaitingForUser), handled),
+        After::Finished => to(Status::Running, Some(StatusDetail::Finished), handled),
         After::Failure => to(suspended.0, suspended.1, handled),
         After::NotDelivered => to(suspended.0, suspended.1, unhandled),
         After::NoStart => to(Status::Error, None, handled),

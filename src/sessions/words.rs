@@ -106,6 +106,22 @@ pub(super) fn unreadable_secret(name: &str, error: SealError) -> String {
     }
 }
 
+/// What a command is told that is to give structured output.
+pub(super) fn structured_hint(file: &str, schema: &str) -> String {
+    format!(
+        "Write the result also as JSON into the file {file} in the working folder. It has to be valid by the JSON Schema \
+         (draft 7) in {schema}."
+    )
+}
+
+/// A structured output that was not taken.
+pub(super) fn structured_refused(name: &str, why: &str) -> String {
+    format!("{name} was not taken: {why}")
+}
+
+/// No structured output where one is required.
+pub(super) const STRUCTURED_MISSING: &str = "The session requires structured output, and the agent has given none. Send a message to have it asked again.";
+
 /// Files that could not be delivered, with the reasons.
 pub(super) fn undelivered(failures: &[(String, String)]) -> String {
     let mut text = "The agent was not started, because not all of its files could be delivered:".to_owned();

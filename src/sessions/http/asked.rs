@@ -12,7 +12,7 @@ use crate::clock::Moment;
 use crate::http::body::{ANY_LENGTH, Fields, Query};
 use crate::http::problem::ApiError;
 use crate::id::SessionId;
-use crate::sessions::{Api, Filter, MAX_TAGS, NewSession, SessionSecret};
+use crate::sessions::{Api, Demand, Filter, MAX_TAGS, NewSession, SessionSecret};
 
 /// Characters in a title at most.
 pub(super) const MAX_TITLE: usize = 1024;
@@ -38,7 +38,6 @@ enum Kind {
     Links,
     /// True or false; the value that asks for nothing.
     Flag(bool),
-    Schema,
     Positive,
 }
 
@@ -48,7 +47,6 @@ const V1_WITHOUT_EFFECT: &[(&str, Kind)] = &[
     ("playbook_id", Kind::Id),
     ("secret_ids", Kind::Ids),
     ("snapshot_id", Kind::Id),
-    ("structured_output_schema", Kind::Schema),
 ];
 
 const V3_WITHOUT_EFFECT: &[(&str, Kind)] = &[
@@ -65,7 +63,6 @@ const V3_WITHOUT_EFFECT: &[(&str, Kind)] = &[
     ("resumable", Kind::Flag(true)),
     ("secret_ids", Kind::Ids),
     ("session_links", Kind::Links),
-    ("structured_output_schema", Kind::Schema),
 ];
 
 /// The body of `POST /v1/sessions`.
@@ -75,6 +72,7 @@ pub(super) fn v1_session(mut body: Fields) -> Result<(NewSession, WithoutEffect)
     let title = body.text("title", 0..=MAX_TITLE);
     let tags = body.texts("tags", MAX_TAGS, 0..=MAX_TAG).unwrap_or_default();
     let secrets = secrets(&mut body);
+    let structured_output = demand(&mut body, false);
     let mut kept = Map::new();
     if body.flag("unlisted", false) {
         kept.insert("unlisted".to_owned(), Value::Bool(true));
@@ -89,6 +87,7 @@ pub(super) fn v1_session(mut body: Fields) -> Result<(NewSession, WithoutEffect)
         title,
         tags,
         fields: kept,
+        structured_output,
         secrets,
         idempotency_key,
         api: Api::V1,
@@ -103,11 +102,8 @@ pub(super) fn v3_session(mut body: Fields) -> Result<(NewSession, WithoutEffect)
     let title = body.text("title", 0..=MAX_TITLE);
     let tags = body.texts("tags", MAX_TAGS, 0..=MAX_TAG).unwrap_or_default();
     let secrets = secrets(&mut body);
-    if body.optional_flag("structured_output_required") == Some(true) {
-        let msg = "Value error, no structured output can be demanded on this service yet: leave the field \
-                   away or give false";
-        body.refuse("structured_output_required", msg, "value_error");
-    }
+    let required = body.optional_flag("structured_output_required") == Some(true);
+    let structured_output = demand(&mut body, required);
     let mut kept = Map::new();
     keep(&mut body, V3_WITHOUT_EFFECT, &mut kept);
     let without_effect = without_effect(&body, V3_WITHOUT_EFFECT, &kept);
@@ -118,6 +114,7 @@ pub(super) fn v3_session(mut body: Fields) -> Result<(NewSession, WithoutEffect)
         title,
         tags,
         fields: kept,
+        structured_output,
         secrets,
         idempotency_key: None,
         api: Api::V3,
@@ -300,37 +297,44 @@ fn keep(body: &mut Fields, fields: &[(&'static str, Kind)], kept: &mut Map<Strin
             }
             Kind::Flag(idle) => body.optional_flag(name).filter(|flag| *flag != idle).map(Value::from),
             Kind::Positive => body.positive(name).map(Value::from),
-            Kind::Schema => schema(body, name),
         };
         let Some(value) = value else { continue };
-        if !matches!(kind, Kind::Schema) {
-            size += value.to_string().len();
-            if size > MAX_KEPT {
-                let msg = format!(
-                    "Value error, the fields without effect have {size} bytes together; at most {MAX_KEPT} are \
-                     allowed"
-                );
-                body.refuse(name, msg, "value_error");
-                return;
-            }
+        size += value.to_string().len();
+        if size > MAX_KEPT {
+            let msg = format!(
+                "Value error, the fields without effect have {size} bytes together; at most {MAX_KEPT} are \
+                 allowed"
+            );
+            body.refuse(name, msg, "value_error");
+            return;
         }
         kept.insert(name.to_owned(), value);
     }
 }
 
-fn schema(body: &mut Fields, name: &'static str) -> Option<Value> {
-    let value = body.value(name)?;
-    if !value.is_object() {
-        body.refuse(name, "Input should be a valid dictionary", "dict_type");
-        return None;
+/// The structured output that is wanted. An empty schema asks for nothing.
+fn demand(body: &mut Fields, required: bool) -> Option<Demand> {
+    let name = "structured_output_schema";
+    let schema = body.value(name);
+    let size = schema.as_ref().map_or(0, |schema| schema.to_string().len());
+    match schema {
+        Some(schema) if !schema.is_object() => {
+            body.refuse(name, "Input should be a valid dictionary", "dict_type");
+            None
+        }
+        Some(_) if size > MAX_SCHEMA => {
+            let msg = format!("Value error, the schema has {size} bytes; at most {MAX_SCHEMA} are allowed");
+            body.refuse(name, msg, "value_error");
+            None
+        }
+        Some(schema) if schema != Value::Object(Map::new()) => Some(Demand { schema, required }),
+        _ if required => {
+            let msg = "Value error, structured output can only be required by a schema: give `structured_output_schema`";
+            body.refuse("structured_output_required", msg, "value_error");
+            None
+        }
+        _ => None,
     }
-    let size = value.to_string().len();
-    if size > MAX_SCHEMA {
-        let msg = format!("Value error, the schema has {size} bytes; at most {MAX_SCHEMA} are allowed");
-        body.refuse(name, msg, "value_error");
-        return None;
-    }
-    Some(value).filter(|value| value.as_object().is_some_and(|members| !members.is_empty()))
 }
 
 fn without_effect(

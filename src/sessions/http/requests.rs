@@ -41,7 +41,7 @@ pub struct CreateSessionRequest {
     /// Variables for the agent's environment, kept encrypted until the session is over; at most 50. Refused unless
     /// empty where the service has no key for them.
     pub session_secrets: Option<Vec<SessionSecretInput>>,
-    /// A JSON Schema (draft 7) of at most 64 KiB. Without effect.
+    /// A JSON Schema (draft 7) of at most 64 KiB for `structured_output`. No `$ref` to another document is followed.
     #[schema(value_type = Option<Object>)]
     pub structured_output_schema: Option<Value>,
 }
@@ -91,10 +91,10 @@ pub struct SessionCreateRequest {
     /// Variables for the agent's environment, kept encrypted until the session is over; at most 50. Refused unless
     /// empty where the service has no key for them.
     pub session_secrets: Option<Vec<SessionSecretInput>>,
-    /// A JSON Schema (draft 7) of at most 64 KiB. Without effect.
+    /// A JSON Schema (draft 7) of at most 64 KiB for `structured_output`. No `$ref` to another document is followed.
     #[schema(value_type = Option<Object>)]
     pub structured_output_schema: Option<Value>,
-    /// Refused where it is true: no structured output can be demanded yet.
+    /// Whether the session is to say that structured output is missing; wants a schema.
     pub structured_output_required: Option<bool>,
     /// Without effect.
     #[schema(exclusive_minimum = 0)]

@@ -87,7 +87,8 @@ const END_UNCLAIMED: &str = "UPDATE sessions SET status = 'exit', status_detail 
     status_at = $1, updated_at = $1, ended_at = $1, epoch = epoch + 1, worker_id = NULL, lease_until = NULL \
     WHERE id = $2 AND ended_at IS NULL AND attempts = 0 AND (lease_until IS NULL OR lease_until <= $1)";
 const SUSPEND_IDLE: &str = "UPDATE sessions SET status = 'suspended', status_detail = 'inactivity', \
-    status_at = $1, updated_at = $1 WHERE status = 'running' AND status_detail = 'waiting_for_user' \
+    status_at = $1, updated_at = $1 WHERE status = 'running' \
+    AND status_detail IN ('waiting_for_user', 'finished') \
     AND status_at <= $2 AND inbox_seq = done_seq AND lease_until IS NULL AND stop_requested_at IS NULL";
 const FORGET_LEASES: &str = "UPDATE sessions SET worker_id = NULL, lease_until = NULL, epoch = epoch + 1 \
     WHERE worker_id IS NOT NULL";

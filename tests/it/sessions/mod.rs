@@ -9,4 +9,5 @@ mod queue;
 mod restart;
 mod secrets;
 mod standing;
+mod structured;
 mod turns;
