@@ -137,6 +137,7 @@ impl App {
             .with_context(|| format!("the store in {} cannot be opened", folder.join("blobs").display()))?;
         let blobs = Arc::new(blobs);
         let (profiles, default_agent) = profiles(config)?;
+        check_read_paths(config, folder)?;
         let secret_key = secret_key(config, &profiles, folder)?;
         let sessions_dir = folder.join("sessions");
         fs::DirBuilder::new().mode(0o700).recursive(true).create(&sessions_dir)?;
@@ -173,7 +174,7 @@ impl App {
             registry.register("attachments_received_bytes", "Bytes of these", kept.received_bytes);
             registry.register("attachment_commits", "Transactions that they took", kept.commits);
         });
-        let vitals = Vitals { db: db.clone(), blobs };
+        let vitals = Vitals { db: db.clone(), blobs, broken: attachments.broken().clone() };
         Ok(Self {
             listener,
             metrics_listener,
@@ -230,8 +231,21 @@ impl App {
             failed.cancel();
             ended
         });
+        // So do the tasks that write uploads down.
+        let (failed, broken) = (stop.clone(), self.state.attachments.broken().clone());
+        let watch = tokio::spawn(async move {
+            broken.cancelled().await;
+            failed.cancel();
+        });
         serve::serve(self.listener, router, self.settings, stop).await;
-        worker.await?.context("the worker of sessions failed")?;
+        worker
+            .await?
+            .context("the worker of sessions failed")?
+            .context("the worker of sessions cannot begin")?;
+        watch.abort();
+        if self.state.attachments.broken().is_cancelled() {
+            bail!("a task that writes uploads down failed: see the log; start the service again");
+        }
         sweep.abort();
         self.db.close().await;
         Ok(())
@@ -287,8 +301,37 @@ fn profiles(config: &Config) -> anyhow::Result<(Vec<AgentProfile>, String)> {
     command.args = vec![EXAMPLE_AGENT.to_owned()];
     // Without an isolation there is nothing that could take the network away.
     command.network = if config.isolation == Some(Isolation::None) { Network::Host } else { Network::None };
-    profiles.push(AgentProfile { command, output_hint: String::new() });
+    profiles.push(AgentProfile { command, acp: None, output_hint: String::new() });
     Ok((profiles, EXAMPLE_AGENT.to_owned()))
+}
+
+/// Refuses paths for agents to read that are not there, or that have something in common with the data folder: an
+/// agent could read other sessions' files by them.
+fn check_read_paths(config: &Config, folder: &DataFolder) -> anyhow::Result<()> {
+    for (name, agent) in &config.agents {
+        for path in &agent.read_paths {
+            let shown = path.display();
+            let resolved = path.canonicalize().with_context(|| {
+                format!(
+                    "[agents.{name}]: `{shown}` in `read_paths` cannot be read; name a path that is there"
+                )
+            })?;
+            let data = folder.path();
+            if data.starts_with(&resolved) {
+                bail!(
+                    "[agents.{name}]: `{shown}` in `read_paths` holds the data folder {}: name a narrower path, or another folder with `data`",
+                    data.display()
+                );
+            }
+            if resolved.starts_with(data) {
+                bail!(
+                    "[agents.{name}]: `{shown}` in `read_paths` lies in the data folder {}: name a path outside of it",
+                    data.display()
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 fn profile(name: &str, agent: &AgentConfig) -> AgentProfile {
@@ -357,6 +400,7 @@ fn session_settings(
         max_attachments: config.max_session_attachments,
         max_delivered_bytes: config.max_session_bytes,
         max_queued_messages: config.max_queued_messages,
+        streams_per_key: config.streams_per_key,
         idle_limit: Duration::from_secs(config.idle_limit_seconds),
         workspace_keep: Duration::from_secs(config.workspace_keep_seconds),
         outputs: sessions::outputs::OutputLimits {
@@ -370,3 +414,6 @@ fn session_settings(
         ..defaults
     })
 }
+
+#[cfg(test)]
+mod tests;

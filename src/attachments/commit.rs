@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use super::receive::ReceiveError;
 use super::{Attachment, Metrics, store};
@@ -47,15 +48,18 @@ struct Waiting {
 #[derive(Debug)]
 pub(super) struct Committer {
     queue: mpsc::Sender<Waiting>,
+    /// Cancelled once one of the tasks is gone.
+    pub broken: CancellationToken,
 }
 
 impl Committer {
     pub fn start(db: Db, blobs: Arc<Blobs>, metrics: Metrics) -> Self {
+        let broken = CancellationToken::new();
         let (queue, mut waiting) = mpsc::channel(QUEUE);
         // While one batch is committed, the next is packed.
         let (packed, mut to_commit) = mpsc::channel::<Vec<Waiting>>(1);
         let store = Arc::clone(&blobs);
-        tokio::spawn(async move {
+        spawn_vital(&broken, async move {
             loop {
                 let mut batch = Vec::with_capacity(BATCH);
                 if waiting.recv_many(&mut batch, BATCH).await == 0 {
@@ -67,12 +71,12 @@ impl Committer {
                 }
             }
         });
-        tokio::spawn(async move {
+        spawn_vital(&broken, async move {
             while let Some(batch) = to_commit.recv().await {
                 commit(&db, &blobs, &metrics, batch).await;
             }
         });
-        Self { queue }
+        Self { queue, broken }
     }
 
     /// Waits until the arrival is durable with its row, or refused.
@@ -82,6 +86,15 @@ impl Committer {
         self.queue.send(Waiting { arrival, reply }).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
+}
+
+/// Starts a task without which uploads would be refused for good; however it ends, `broken` tells.
+fn spawn_vital(broken: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
+    let gone = broken.clone().drop_guard();
+    tokio::spawn(async move {
+        let _gone = gone;
+        work.await;
+    });
 }
 
 /// Gives the small blobs of a batch their places, or refuses these uploads.
@@ -203,5 +216,23 @@ pub(super) fn place(published: Published) -> (Locator, Option<Vec<u8>>) {
     match published {
         Published::At(locator) => (locator, None),
         Published::ToPack(bytes) => (Locator::Pack { segment: 0, offset: 0 }, Some(bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_told() {
+        let broken = CancellationToken::new();
+        let (go, wait) = oneshot::channel::<()>();
+        spawn_vital(&broken, async move {
+            wait.await.unwrap();
+            panic!("as a test wants it");
+        });
+        assert!(!broken.is_cancelled());
+        go.send(()).unwrap();
+        broken.cancelled().await;
     }
 }

@@ -12,8 +12,7 @@
 //! mark says so) or `charset=unknown-8bit` (RFC 1428: nothing says which). [`header_value`] turns a
 //! type into the value of a `Content-Type` header.
 
-/// How many bytes of a file are looked at; more do not change the answer.
-pub const HEAD_BYTES: usize = 8 * 1024;
+use crate::blobs::HEAD_BYTES;
 
 /// The types that a browser may render where they are. None of them can run a script.
 const INLINE: [&str; 5] = ["image/png", "image/jpeg", "image/gif", "image/webp", "text/plain"];
@@ -33,7 +32,7 @@ enum Text {
     Binary,
 }
 
-/// The content type of a file from its first bytes (up to [`HEAD_BYTES`]) and its name.
+/// The content type of a file from its first [`HEAD_BYTES`] bytes and its name; more bytes do not change the answer.
 #[must_use]
 pub fn content_type(head: &[u8], name: &str) -> String {
     let head = &head[..head.len().min(HEAD_BYTES)];

@@ -22,6 +22,7 @@ use futures_util::TryStreamExt;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
+use tokio_util::sync::CancellationToken;
 
 pub use receive::ReceiveError;
 pub use reference::ServiceUrls;
@@ -169,6 +170,12 @@ impl Attachments {
     /// What the room has done since the start.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Cancelled once a task is gone without which nothing can be taken in any more; only a new
+    /// start of the service helps then.
+    pub fn broken(&self) -> &CancellationToken {
+        &self.committer.broken
     }
 
     /// The canonical URL of an attachment (contract, section 1).

@@ -66,7 +66,8 @@ pub enum ReceiveError {
 }
 
 impl Attachments {
-    /// Takes the file of an upload's form in. Several files in the field: the last counts.
+    /// Takes the file of an upload's form in. Of several parts in the field the last counts, and no
+    /// other is kept: a text behind a file leaves no file.
     /// `expected`: the length of the whole body, if the client said it.
     pub async fn receive_form(
         self: &Arc<Self>,
@@ -75,8 +76,11 @@ impl Attachments {
         expected: Option<u64>,
     ) -> Result<Attachment, ReceiveError> {
         let mut last = None;
-        while let Some(head) = form.next_file(FIELD).await? {
+        while let Some(head) = form.next_part(FIELD).await? {
             drop(last.take());
+            if head.filename.is_none() {
+                continue;
+            }
             let mut intake = self.blobs.take_in(self.settings.max_upload_bytes, expected)?;
             while let Some(bytes) = form.chunk().await? {
                 intake.write(bytes).await?;

@@ -6,17 +6,20 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
 use super::{Attachment, Attachments, Gone, store};
-use crate::blobs::Locator;
+use crate::blobs::{ClosedPack, Locator, Sweep};
 use crate::clock;
 use crate::db::DbError;
 use crate::identity::{Grant, audit};
 
 /// Discarded blobs looked at in one go.
 const SWEEP_BATCH: i64 = 256;
+/// How often it is looked whether another process has ended its sweep.
+const WAIT: Duration = Duration::from_secs(1);
 
 impl Attachments {
     /// Deletes an attachment at its owner's request; `false` if it was gone before.
@@ -44,8 +47,8 @@ impl Attachments {
         }
     }
 
-    /// Finishes what an earlier run left undone: frees discarded blobs and removes files that no
-    /// row names. Runs beside the service.
+    /// Finishes what dead processes left undone: frees discarded blobs and what no row names. Runs
+    /// beside the service, and beside others on the same folder.
     pub async fn sweep(self: &Arc<Self>) -> Result<(), SweepError> {
         loop {
             let mut conn = self.db.read().await?;
@@ -60,11 +63,11 @@ impl Attachments {
                 break;
             }
         }
-        self.sweep_packs().await?;
+        let sweep = self.begin_sweep().await?;
+        self.sweep_packs(&sweep).await?;
         for folder in 0..=u8::MAX {
-            let blobs = Arc::clone(&self.blobs);
-            let files =
-                spawn_blocking(move || blobs.stray_files(folder)).await.map_err(io::Error::other)??;
+            let of = Arc::clone(&sweep);
+            let files = spawn_blocking(move || of.stray_files(folder)).await.map_err(io::Error::other)??;
             for file in files {
                 let mut conn = self.db.read().await?;
                 if !store::is_named(&mut conn, &file.to_string()).await? {
@@ -74,26 +77,39 @@ impl Attachments {
                 }
             }
         }
+        if let Some(sweep) = Arc::into_inner(sweep) {
+            spawn_blocking(move || sweep.finish()).await.map_err(io::Error::other)??;
+        }
         Ok(())
     }
 
-    /// Removes packs that hold nothing any more, and frees what the last run wrote without a row.
-    async fn sweep_packs(&self) -> Result<(), SweepError> {
-        let blobs = Arc::clone(&self.blobs);
-        let closed = spawn_blocking(move || blobs.closed_packs()).await.map_err(io::Error::other)??;
-        for segment in &closed {
-            let (segment, last) = (*segment, closed.last() == Some(segment));
-            let limit = if last { i64::MAX } else { 1 };
+    /// Waits until no other process sweeps.
+    async fn begin_sweep(&self) -> Result<Arc<Sweep>, SweepError> {
+        loop {
+            let blobs = Arc::clone(&self.blobs);
+            let begun = spawn_blocking(move || blobs.begin_sweep()).await.map_err(io::Error::other)??;
+            match begun {
+                Some(sweep) => return Ok(Arc::new(sweep)),
+                None => tokio::time::sleep(WAIT).await,
+            }
+        }
+    }
+
+    /// Removes packs that hold nothing any more, and frees what dead processes wrote without a row.
+    async fn sweep_packs(&self, sweep: &Arc<Sweep>) -> Result<(), SweepError> {
+        let of = Arc::clone(sweep);
+        let closed = spawn_blocking(move || of.closed_packs()).await.map_err(io::Error::other)??;
+        for ClosedPack { segment, may_be_torn } in closed {
+            let limit = if may_be_torn { i64::MAX } else { 1 };
             let mut conn = self.db.read().await?;
             let kept = store::live_blobs(&mut conn, &format!("pack:{segment}:"), limit).await?;
             drop(conn);
-            let blobs = Arc::clone(&self.blobs);
-            // The last one stays even when it is empty: its number says where the next one begins, and
-            // a place is never given twice, since the rows of what is gone still name theirs.
-            let work = move || match (last, kept.is_empty()) {
-                (true, _) => blobs.keep_only(segment, &kept),
-                (false, true) => blobs.remove_pack(segment),
-                (false, false) => Ok(()),
+            let of = Arc::clone(sweep);
+            let work = move || {
+                if may_be_torn {
+                    of.keep_only(segment, &kept)?;
+                }
+                if kept.is_empty() { of.remove_pack(segment) } else { Ok(()) }
             };
             spawn_blocking(work).await.map_err(io::Error::other)??;
         }

@@ -2,8 +2,9 @@
 //!
 //! `staging/<uuid>` while bytes come in, then, synced, renamed to `files/<xx>/<uuid>` (`xx`: the
 //! first byte of the uuid), then the folder synced. All 256 folders are made, and synced, when the
-//! store is, so that no upload has to make one.
+//! store is, so that no upload has to make one. The last four bytes of a name tell the process that made the file.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,15 +14,15 @@ use uuid::Uuid;
 
 use super::BlobError;
 
-/// Where in a file's name its run is told.
-const RUN: std::ops::Range<usize> = 12..16;
+/// Where in a file's name its process is told.
+const PROCESS: std::ops::Range<usize> = 12..16;
 
 #[derive(Debug)]
 pub(super) struct Files {
     staging: PathBuf,
     public: PathBuf,
-    /// The last bytes of the name of every file of this run.
-    run: [u8; 4],
+    /// What the name of every file of this process ends in.
+    process: [u8; 4],
 }
 
 /// A file in staging; removed when dropped unpublished.
@@ -34,14 +35,11 @@ pub(super) struct StagedFile {
 }
 
 impl Files {
-    pub fn open(root: &Path) -> io::Result<Self> {
-        let [.., a, b, c, d] = Uuid::new_v4().into_bytes();
-        let run = [a, b, c, d];
-        let files = Self { staging: root.join("staging"), public: root.join("files"), run };
+    /// `process`: the name under which it is present, as [`process_name`] makes them.
+    pub fn open(root: &Path, process: &str) -> io::Result<Self> {
+        let process = u32::from_str_radix(process, 16).map_err(io::Error::other)?.to_be_bytes();
+        let files = Self { staging: root.join("staging"), public: root.join("files"), process };
         make_dir_durably(&files.staging)?;
-        for entry in fs::read_dir(&files.staging)? {
-            fs::remove_file(entry?.path())?;
-        }
         make_dir_durably(&files.public)?;
         for first in 0..=u8::MAX {
             fs::create_dir(files.folder(first)).or_else(ignore(io::ErrorKind::AlreadyExists))?;
@@ -53,7 +51,7 @@ impl Files {
     /// A new file in staging, open for writing.
     pub fn stage(&self) -> io::Result<StagedFile> {
         let mut id = Uuid::new_v4().into_bytes();
-        id[RUN].copy_from_slice(&self.run);
+        id[PROCESS].copy_from_slice(&self.process);
         let id = Uuid::from_bytes(id);
         let path = self.staging.join(id.simple().to_string());
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
@@ -82,19 +80,18 @@ impl Files {
         sync_dir(&self.folder(id.as_bytes()[0]))
     }
 
-    /// The blobs of one folder that are not of this run, told by their names and by no clock.
-    pub fn list_older(&self, folder: u8) -> io::Result<Vec<Uuid>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(self.folder(folder))? {
-            let entry = entry?;
-            let Some(id) = entry.file_name().to_str().and_then(|name| Uuid::try_parse(name).ok()) else {
-                continue;
-            };
-            if id.as_bytes()[RUN] != self.run {
-                found.push(id);
-            }
+    /// The public files in one folder that certain processes made.
+    pub fn list_of(&self, folder: u8, processes: &HashSet<String>) -> io::Result<Vec<Uuid>> {
+        made_by(&self.folder(folder), processes)
+    }
+
+    /// Removes what certain processes left in staging.
+    pub fn clear_staging(&self, processes: &HashSet<String>) -> io::Result<()> {
+        for id in made_by(&self.staging, processes)? {
+            let path = self.staging.join(id.simple().to_string());
+            fs::remove_file(path).or_else(ignore(io::ErrorKind::NotFound))?;
         }
-        Ok(found)
+        Ok(())
     }
 
     fn folder(&self, first: u8) -> PathBuf {
@@ -111,9 +108,29 @@ impl Drop for StagedFile {
         if !self.published
             && let Err(error) = fs::remove_file(&self.path)
         {
-            tracing::warn!(%error, "a staged file could not be removed; the next start removes it");
+            tracing::warn!(%error, "a staged file could not be removed; the next start after this process removes it");
         }
     }
+}
+
+/// A name for a process, short enough to be a part of the name of each of its files.
+pub(super) fn process_name() -> String {
+    let [.., a, b, c, d] = Uuid::new_v4().into_bytes();
+    format!("{:08x}", u32::from_be_bytes([a, b, c, d]))
+}
+
+/// The files in a folder that certain processes made.
+fn made_by(folder: &Path, processes: &HashSet<String>) -> io::Result<Vec<Uuid>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let Some(id) = name.to_str().and_then(|name| Uuid::try_parse(name).ok()) else { continue };
+        let [.., a, b, c, d] = id.into_bytes();
+        if processes.contains(&format!("{:08x}", u32::from_be_bytes([a, b, c, d]))) {
+            found.push(id);
+        }
+    }
+    Ok(found)
 }
 
 /// Makes a folder, unless it is there, and syncs the folder above it: an earlier run may have been

@@ -17,6 +17,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::direct::{self, Tail};
 use super::files::StagedFile;
 use super::{BlobError, Blobs, PACKED_LIMIT, Staged, StagedBytes};
+use crate::hex;
 
 /// How many first bytes are kept to tell the kind of content from.
 pub const HEAD_BYTES: usize = 8 * 1024;
@@ -139,7 +140,7 @@ impl Intake {
     /// All bytes have come: their size, digest and first bytes.
     pub async fn finish(self) -> Result<Staged, BlobError> {
         let (sha256, bytes) = match self.sink {
-            Sink::Memory(small) => (hex(Sha256::digest(&small).as_slice()), StagedBytes::InMemory(small)),
+            Sink::Memory(small) => (hex::encode(Sha256::digest(&small)), StagedBytes::InMemory(small)),
             Sink::File { mut waiting, mut work, .. } => {
                 let floor = self.blobs.space.floor();
                 let (hasher, writer) = end(&mut work).await?;
@@ -148,7 +149,7 @@ impl Intake {
                 let _turn = direct::turn().await;
                 let staged =
                     spawn_blocking(move || writer.finish(floor)).await.map_err(io::Error::other)??;
-                (hex(hasher.finalize().as_slice()), StagedBytes::File(staged))
+                (hex::encode(hasher.finalize()), StagedBytes::File(staged))
             }
         };
         Ok(Staged { size: self.size, sha256, head: self.head, bytes })
@@ -218,14 +219,4 @@ impl Writer {
         self.tail.finish(&self.staged.file).map_err(|e| BlobError::from_write(e, floor))?;
         Ok(self.staged)
     }
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]])
-        .map(char::from)
-        .collect()
 }

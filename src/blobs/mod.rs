@@ -2,8 +2,8 @@
 //!
 //! A blob belongs to exactly one attachment and is never shared, so discarding it can never take
 //! bytes from another. The room knows nothing of attachments or organisations; whoever keeps a
-//! [`Locator`] in a committed row owns the blob, and [`Blobs::discard`], [`Blobs::stray_files`] and
-//! [`Blobs::keep_only`] clean up what no row names.
+//! [`Locator`] in a committed row owns the blob; [`Blobs::discard`] and a [`Sweep`] clean up what no
+//! row names.
 //!
 //! Two places, chosen by size (docs/storage.md says why):
 //!
@@ -12,7 +12,9 @@
 //!   synced.
 //!
 //! Guarantees: when [`Blobs::publish`] has returned, the bytes survive a power cut; nothing is ever
-//! visible under a locator but whole blobs; memory does not grow with the size of a blob.
+//! visible under a locator but whole blobs; memory does not grow with the size of a blob. Any number
+//! of processes of one machine may have the store open: each writes files and packs of its own, and
+//! nobody touches what a living one wrote.
 
 mod direct;
 mod files;
@@ -20,18 +22,22 @@ mod intake;
 mod pack;
 mod read;
 mod space;
+mod sweep;
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use uuid::Uuid;
 
-pub use intake::Intake;
+pub use intake::{HEAD_BYTES, Intake};
 pub use read::BlobReader;
+pub use sweep::{ClosedPack, Sweep};
+
+use crate::presence::Presence;
 
 /// Blobs up to this many bytes go into packs.
 pub const PACKED_LIMIT: usize = 64 * 1024;
@@ -110,6 +116,14 @@ pub enum BlobError {
         /// The digest of what is there now.
         found: String,
     },
+    /// There are more or fewer stored bytes than were sent.
+    #[error("the stored bytes have changed: there are {found}, not {wanted}")]
+    Resized {
+        /// How many bytes came in.
+        wanted: u64,
+        /// How many are there now.
+        found: u64,
+    },
     /// The operating system failed.
     #[error("the storage failed")]
     Io(#[from] io::Error),
@@ -133,7 +147,7 @@ pub struct Staged {
     pub size: u64,
     /// Their SHA-256, lower-case hexadecimal.
     pub sha256: String,
-    /// The first bytes, at most [`intake::HEAD_BYTES`], to tell the kind of content from.
+    /// The first bytes, at most [`HEAD_BYTES`], to tell the kind of content from.
     pub head: Vec<u8>,
     bytes: StagedBytes,
 }
@@ -154,6 +168,7 @@ enum StagedBytes {
 /// The store under a folder of its own.
 #[derive(Debug)]
 pub struct Blobs {
+    root: PathBuf,
     files: files::Files,
     packs: pack::Packs,
     space: space::Space,
@@ -162,17 +177,22 @@ pub struct Blobs {
 }
 
 impl Blobs {
-    /// Opens, or makes, the store in a folder; drops what an earlier run left in staging. The
-    /// caller makes sure that no other process has the store open. `floor`: how many bytes of the
-    /// file system are to stay free.
+    /// Opens, or makes, the store in a folder; drops what dead processes left in staging. `floor`:
+    /// how many bytes of the file system are to stay free.
     pub fn open(root: &Path, floor: u64) -> io::Result<Self> {
         files::make_dir_durably(root)?;
-        Ok(Self {
-            files: files::Files::open(root)?,
-            packs: pack::Packs::open(&root.join("packs"))?,
+        let processes = root.join(sweep::PROCESSES);
+        files::make_dir_durably(&processes)?;
+        let presence = Arc::new(Presence::enter(&processes, files::process_name)?);
+        let blobs = Self {
+            root: root.to_owned(),
+            files: files::Files::open(root, presence.name())?,
+            packs: pack::Packs::open(&root.join("packs"), presence)?,
             space: space::Space::new(root, floor),
             large_intakes: AtomicUsize::new(0),
-        })
+        };
+        blobs.clear_staging()?;
+        Ok(blobs)
     }
 
     /// Begins to take a blob in, of at most `limit` bytes. `expected`: how many bytes will come, if
@@ -200,11 +220,18 @@ impl Blobs {
         self.packs.append(blobs).map_err(|e| BlobError::from_write(e, self.space.floor()))
     }
 
-    /// Opens a blob for reading. `size` and `sha256` are the catalogue's: a packed blob whose bytes
-    /// have changed is refused on reading.
+    /// Opens a blob for reading. `size` and `sha256` are the catalogue's: a blob that is a file and
+    /// has another size is refused here, a packed blob whose bytes have changed on reading.
     pub fn open_blob(&self, at: &Locator, size: u64, sha256: &str) -> Result<BlobReader, BlobError> {
         let (file, base) = match at {
-            Locator::File(id) => (Arc::new(self.files.open_public(*id)?), 0),
+            Locator::File(id) => {
+                let file = self.files.open_public(*id)?;
+                let found = file.metadata()?.len();
+                if found != size {
+                    return Err(BlobError::Resized { wanted: size, found });
+                }
+                (Arc::new(file), 0)
+            }
             Locator::Pack { segment, offset } => (self.packs.open_segment(*segment)?, *offset),
         };
         let verify = matches!(at, Locator::Pack { .. }).then(|| sha256.to_owned());
@@ -218,35 +245,6 @@ impl Blobs {
             Locator::File(id) => self.files.remove(*id),
             Locator::Pack { segment, offset } => self.packs.discard(*segment, *offset, size),
         }
-    }
-
-    /// Public files of earlier runs of the service, a folder at a time (`0..=255`): the
-    /// caller removes those that no row names.
-    pub fn stray_files(&self, folder: u8) -> io::Result<Vec<Locator>> {
-        Ok(self.files.list_older(folder)?.into_iter().map(Locator::File).collect())
-    }
-
-    /// Packs of earlier runs, in their order. Of each, the caller says what rows still name; bytes
-    /// that never got a row can only be in the last one.
-    pub fn closed_packs(&self) -> io::Result<Vec<u64>> {
-        self.packs.closed()
-    }
-
-    /// Removes a closed pack that no row names.
-    pub fn remove_pack(&self, segment: u64) -> io::Result<()> {
-        self.packs.remove(segment)
-    }
-
-    /// Frees what of a closed pack belongs to no blob. `kept`: place and size of those that do.
-    pub fn keep_only(&self, segment: u64, kept: &[(Locator, u64)]) -> io::Result<()> {
-        let mut places: Vec<(u64, u64)> = kept
-            .iter()
-            .filter_map(|(at, size)| match at {
-                Locator::Pack { segment: of, offset } if *of == segment => Some((*offset, *size)),
-                _ => None,
-            })
-            .collect();
-        self.packs.keep_only(segment, &mut places)
     }
 
     /// Whether so many more bytes would leave the floor of free space alone.

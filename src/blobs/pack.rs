@@ -2,9 +2,13 @@
 //!
 //! A pack is a file `packs/<number>.pack` of up to [`SEGMENT_BYTES`]. Blobs begin at multiples of
 //! [`ALIGNMENT`], so that a discarded blob's blocks are given back to the file system by punching a
-//! hole; even an empty blob has a block, and with it a place of its own. Nothing is ever overwritten, and nothing is appended to a pack of an earlier run, whose
-//! end may be torn: what no committed row names is never read. A pack whose write or sync failed is
-//! never written to again.
+//! hole; even an empty blob has a block, and with it a place of its own.
+//!
+//! A pack is written by one process, which notes its number in its [`Presence`] before it makes it.
+//! Nothing is ever overwritten, and nothing is appended to a pack of another process, living or
+//! dead: what no committed row names is never read. A pack whose write or sync failed is never
+//! written to again. A number is never used twice: the highest pack stays, and packs are made and
+//! removed one at a time, under a lock of their folder.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -13,10 +17,11 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, FlockOperation};
 
 use super::files::{make_dir_durably, sync_dir};
 use super::{BlobError, Locator};
+use crate::presence::Presence;
 
 /// A pack is closed once it holds this much.
 const SEGMENT_BYTES: u64 = 256 * 1024 * 1024;
@@ -28,8 +33,7 @@ const OPEN_SEGMENTS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Packs {
     dir: PathBuf,
-    /// The last pack of earlier runs.
-    last_before: u64,
+    presence: Arc<Presence>,
     active: Mutex<Active>,
     readers: Mutex<HashMap<u64, Arc<File>>>,
 }
@@ -43,13 +47,12 @@ struct Active {
 }
 
 impl Packs {
-    pub fn open(dir: &Path) -> io::Result<Self> {
+    pub fn open(dir: &Path, presence: Arc<Presence>) -> io::Result<Self> {
         make_dir_durably(dir)?;
-        let last = numbers(dir)?.into_iter().max().unwrap_or(0);
         Ok(Self {
             dir: dir.to_owned(),
-            last_before: last,
-            active: Mutex::new(Active { file: None, segment: last, end: 0 }),
+            presence,
+            active: Mutex::new(Active { file: None, segment: 0, end: 0 }),
             readers: Mutex::default(),
         })
     }
@@ -71,11 +74,8 @@ impl Packs {
         let file = match active.file.take() {
             Some(file) => file,
             None => {
-                active.segment += 1;
-                active.end = 0;
-                let path = self.path(active.segment);
-                let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-                sync_dir(&self.dir)?;
+                let (segment, file) = self.begin()?;
+                (active.segment, active.end) = (segment, 0);
                 file
             }
         };
@@ -92,6 +92,17 @@ impl Packs {
         active.end += bytes.len() as u64;
         active.file = Some(file);
         Ok(places)
+    }
+
+    /// Makes the next pack.
+    fn begin(&self) -> io::Result<(u64, File)> {
+        let _alone = self.alone()?;
+        let segment = self.highest()? + 1;
+        // Before the pack is there, so that nobody ever takes it for one without a writer.
+        self.presence.note(&segment.to_string())?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path(segment))?;
+        sync_dir(&self.dir)?;
+        Ok((segment, file))
     }
 
     /// A pack, open for reading.
@@ -112,19 +123,32 @@ impl Packs {
         Ok(file)
     }
 
-    /// The packs of earlier runs, to which nothing is appended any more; the last of them may have
-    /// bytes at its end that no row names.
-    pub fn closed(&self) -> io::Result<Vec<u64>> {
-        let mut closed = numbers(&self.dir)?;
-        closed.retain(|number| *number <= self.last_before);
-        closed.sort_unstable();
-        Ok(closed)
+    /// Every pack there is, in their order.
+    pub fn list(&self) -> io::Result<Vec<u64>> {
+        let mut found = numbers(&self.dir)?;
+        found.sort_unstable();
+        Ok(found)
     }
 
-    /// Removes a pack that holds nothing any more.
+    /// Removes a pack that holds nothing any more, unless it is the highest.
     pub fn remove(&self, segment: u64) -> io::Result<()> {
+        let _alone = self.alone()?;
+        if segment == self.highest()? {
+            return Ok(());
+        }
         std::fs::remove_file(self.path(segment))?;
         sync_dir(&self.dir)
+    }
+
+    fn highest(&self) -> io::Result<u64> {
+        Ok(numbers(&self.dir)?.into_iter().max().unwrap_or(0))
+    }
+
+    /// Keeps others from making and removing packs, until the file is dropped.
+    fn alone(&self) -> io::Result<File> {
+        let dir = File::open(&self.dir)?;
+        rustix::fs::flock(&dir, FlockOperation::LockExclusive)?;
+        Ok(dir)
     }
 
     /// Frees what of a closed pack belongs to no blob; `kept`: offset and size of those that do.

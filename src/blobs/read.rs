@@ -20,7 +20,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 
 use super::BlobError;
-use super::intake::hex;
 
 const LARGE_PIECE: u64 = 1024 * 1024;
 const SMALL_PIECE: u64 = 64 * 1024;
@@ -49,7 +48,7 @@ impl BlobReader {
     pub async fn small(&self) -> Result<Option<Bytes>, BlobError> {
         let Some(wanted) = &self.verify else { return Ok(None) };
         let bytes = read(&self.file, self.base, self.size).await?;
-        let found = hex(Sha256::digest(&bytes).as_slice());
+        let found = crate::hex::encode(Sha256::digest(&bytes));
         if found != *wanted {
             return Err(BlobError::Changed { wanted: wanted.clone(), found });
         }

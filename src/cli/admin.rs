@@ -59,7 +59,7 @@ pub(super) struct CreateKey {
     /// A name, for people.
     #[arg(long, default_value = "unnamed")]
     name: String,
-    /// The organisation, `org-…` [default: the only one there is].
+    /// The organisation, `org-…` [default: the only one there is]. An enterprise role needs none.
     #[arg(long)]
     org: Option<OrgId>,
     /// The role of a service user: account_admin, account_member, org_admin or org_member
@@ -102,8 +102,9 @@ pub(super) async fn keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
                     Kind::ServiceUser => KeyKind::ServiceUser,
                 },
                 org: match &new.org {
-                    Some(org) => org.clone(),
-                    None => only_org(&db).await?,
+                    Some(org) => Some(org.clone()),
+                    None if new.role.is_some_and(Role::is_enterprise) => None,
+                    None => Some(only_org(&db).await?),
                 },
                 expires_at: expiry(&new)?,
                 name: new.name,
@@ -115,7 +116,7 @@ pub(super) async fn keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
             if new.output.json {
                 let value = json!({
                     "id": id.as_str(), "kind": order.kind.name(), "principal_id": principal,
-                    "org_id": order.org.as_str(), "key": secret,
+                    "org_id": order.org.as_ref().map(OrgId::as_str), "key": secret,
                 });
                 return print_json(&value);
             }

@@ -72,7 +72,7 @@ pub(super) async fn set_up_if_empty(folder: &DataFolder) -> anyhow::Result<Optio
     let order = |kind, name: &str, role| KeyOrder {
         kind,
         name: name.to_owned(),
-        org: org.id.clone(),
+        org: Some(org.id.clone()),
         role,
         email: None,
         expires_at: None,

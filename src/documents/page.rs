@@ -84,6 +84,8 @@ pub(super) fn index(public_url: &str, max_upload_bytes: u64) -> String {
          `POST {public_url}/v1/sessions` or in a message, on a line of its own, exactly like this:\n\n\
          ATTACHMENT:\"{{url}}\"\n\n\
          Over v3 (`Authorization: Bearer cog_…`) the field `attachment_urls` does the same.\n\n\
+         Follow a session with `GET {public_url}/v1/sessions/{{session_id}}/events?until=idle`: server-sent events, \
+         replayed from the first or from behind `Last-Event-ID`, that end when the session waits for a message.\n\n\
          ## Documents\n\n\
          - [v1 API]({public_url}/v1-openapi.yaml): OpenAPI 3.1, personal and service keys\n\
          - [v3 API]({public_url}/v3-openapi.yaml): OpenAPI 3.1, service users\n\

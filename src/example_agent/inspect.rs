@@ -4,7 +4,6 @@
 //! for its content. The bytes decide whether a file is text; name and declared type decide only how a
 //! text is looked at.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -16,6 +15,7 @@ use super::manifest::Declared;
 use super::source::{self, Encoding};
 use super::table::{self, Table};
 use super::text::{TextCounter, TextFacts};
+use crate::hex;
 
 /// What was found out about a file.
 #[derive(Debug)]
@@ -206,12 +206,7 @@ impl<R: Read> Hashed<R> {
     }
 
     fn finish(self) -> (u64, String) {
-        let mut hex = String::with_capacity(64);
-        for byte in self.digest.finalize() {
-            // Writing to a string cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        (self.size, hex)
+        (self.size, hex::encode(self.digest.finalize()))
     }
 }
 

@@ -165,7 +165,7 @@ fn names_and_cells_cannot_act_as_markup() {
 #[test]
 fn the_manifest_helps_but_is_not_needed() {
     let workspace = Workspace::with(&[("export", b"a,b\n1,2\n"), ("other.txt", b"x")]);
-    let digest: String = Sha256::digest(b"a,b\n1,2\n").iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = crate::hex::encode(Sha256::digest(b"a,b\n1,2\n"));
     let list = format!(
         r#"[{{"url": "http://h/attachments/1/export", "name": "export", "path": "attachments/export", "size": 8,
              "type": "text/csv; charset=utf-8", "sha256": "{digest}", "error": null}},

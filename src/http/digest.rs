@@ -5,6 +5,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::hex;
+
 /// A field that names a SHA-256 and does not hold one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadDigest;
@@ -17,7 +19,7 @@ pub fn parse(value: &str) -> Result<Option<String>, BadDigest> {
             let encoded = digest.trim().strip_prefix(':').and_then(|rest| rest.strip_suffix(':'));
             let bytes = STANDARD.decode(encoded.ok_or(BadDigest)?).map_err(|_| BadDigest)?;
             let right = bytes.len() == 32;
-            return if right { Ok(Some(hex(&bytes))) } else { Err(BadDigest) };
+            return if right { Ok(Some(hex::encode(bytes))) } else { Err(BadDigest) };
         }
     }
     Ok(None)
@@ -29,10 +31,6 @@ pub fn print(sha256: &str) -> String {
         sha256.bytes().filter_map(|b| char::from(b).to_digit(16).map(|d| d as u8)).collect();
     let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] * 16 + pair[1]).collect();
     format!("sha-256=:{}:", STANDARD.encode(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

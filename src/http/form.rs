@@ -28,10 +28,8 @@ pub const MAX_HEADER_BYTES: usize = 16 * 1024;
 pub const MAX_HEADERS: usize = 16;
 /// Most parts of one form.
 pub const MAX_PARTS: usize = 1000;
-/// Most bytes of all the parts that are not the wanted file, together.
+/// Most bytes of all the parts that are not the wanted file, and of what follows the last part, together.
 pub const MAX_OTHER_BYTES: u64 = 1024 * 1024;
-/// Most bytes after the closing delimiter that are read, so that the connection can be used again.
-const MAX_EPILOGUE: usize = 64 * 1024;
 
 /// Why a form could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -240,19 +238,27 @@ impl Form {
         Ok(Self { body, parser, silence, others: 0, in_file: false })
     }
 
-    /// Skips to the next part that is a file (has a non-empty `filename`) in the given field.
-    pub async fn next_file(&mut self, field: &str) -> Result<Option<PartHead>, FormError> {
+    /// Skips to the next part in the given field, a file where it has a non-empty `filename`. `None` once the whole
+    /// body is there, with whatever follows the form.
+    pub async fn next_part(&mut self, field: &str) -> Result<Option<PartHead>, FormError> {
         loop {
             match self.event().await? {
-                Event::Part(head) if head.name == field && head.filename.is_some() => {
-                    self.in_file = true;
-                    return Ok(Some(head));
+                Event::Part(head) => {
+                    self.in_file = head.name == field && head.filename.is_some();
+                    if !self.in_file {
+                        self.count_other(head.name.len())?;
+                    }
+                    if head.name == field {
+                        return Ok(Some(head));
+                    }
                 }
-                Event::Part(head) => self.count_other(head.name.len())?,
                 Event::Data(data) => self.count_other(data.len())?,
                 Event::PartEnd => {}
                 Event::End => {
-                    self.drain().await;
+                    // A body that breaks off behind its form broke off all the same.
+                    while let Some(bytes) = self.read().await? {
+                        self.count_other(bytes.len())?;
+                    }
                     return Ok(None);
                 }
             }
@@ -301,17 +307,6 @@ impl Form {
                         return Ok(Some(data));
                     }
                 }
-            }
-        }
-    }
-
-    /// Reads what little may follow the form, so that the connection can be used again.
-    async fn drain(&mut self) {
-        let mut read = 0;
-        while read < MAX_EPILOGUE {
-            match self.read().await {
-                Ok(Some(bytes)) => read += bytes.len(),
-                Ok(None) | Err(_) => break,
             }
         }
     }

@@ -37,6 +37,10 @@ use tower::ServiceExt;
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
+/// Cancelled once the service is to stop: an extension of the request, for answers that have no end of their own.
+#[derive(Debug, Clone)]
+pub struct Stopping(pub CancellationToken);
+
 /// After an answer, how many bytes are still read from a client that keeps sending.
 const LINGER_BYTES: usize = 64 * 1024 * 1024;
 /// And for how long.
@@ -122,9 +126,11 @@ async fn serve_connection(
     }
     let state = Arc::new(ConnectionState::default());
     let watched = Arc::clone(&state);
+    let stopping = Stopping(stop.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         watched.used.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(stopping.clone());
         let state = Arc::clone(&watched);
         answer(router.clone(), request.map(|body| Body::new(Watched { body, ended: false, state })))
     });

@@ -96,7 +96,7 @@ pub struct KeyHash([u8; 32]);
 impl KeyHash {
     /// Lower-case hexadecimal, as the database holds it.
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        crate::hex::encode(self.0)
     }
 }
 

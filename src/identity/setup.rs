@@ -18,6 +18,17 @@ pub enum SetupError {
     /// No organisation has that id.
     #[error("there is no organisation `{0}`; `satchel orgs list` names them")]
     UnknownOrg(OrgId),
+    /// An organisation is told from others by its name.
+    #[error("an organisation needs a name that is not blank")]
+    NoName,
+    /// The key holds for one organisation, and none was named.
+    #[error(
+        "this key needs an organisation: name one; only a service user with an enterprise role needs none"
+    )]
+    NoOrg,
+    /// The key would be no good from the beginning.
+    #[error("the key would have expired already, at {}: name a time to come", .0.iso8601())]
+    Expired(Moment),
     /// No key has that id, or it was revoked before.
     #[error("there is no active key `{0}`; `satchel keys list` names them")]
     UnknownKey(String),
@@ -48,8 +59,9 @@ pub struct KeyOrder {
     pub kind: KeyKind,
     /// Its name, and its principal's.
     pub name: String,
-    /// The organisation: of a v1 key, or in which an organisation role is held.
-    pub org: OrgId,
+    /// The organisation: of a v1 key, or in which an organisation role is held. With an enterprise
+    /// role there need be none.
+    pub org: Option<OrgId>,
     /// The role of a service user; `org_member` unless said otherwise.
     pub role: Option<Role>,
     /// A person's address.
@@ -79,6 +91,9 @@ pub async fn create_org(db: &Db, name: &str) -> Result<Organization, SetupError>
 
 /// Makes an organisation within a transaction.
 pub async fn create_org_in(conn: &mut Conn, name: &str) -> Result<Organization, SetupError> {
+    if name.trim().is_empty() {
+        return Err(SetupError::NoName);
+    }
     let org = Organization { id: OrgId::new(), name: name.to_owned(), created_at: clock::now() };
     store::insert_org(conn, &org).await?;
     audit::record(conn, &act("organization.create", Some(&org.id), org.id.as_str())).await?;
@@ -98,14 +113,21 @@ pub async fn create_key_in(conn: &mut Conn, order: &KeyOrder) -> Result<MadeKey,
     if order.kind.is_v1() && order.role.is_some() {
         return Err(SetupError::RoleOnV1(order.kind));
     }
-    if !store::org_exists(&mut *conn, &order.org).await? {
-        return Err(SetupError::UnknownOrg(order.org.clone()));
+    let now = clock::now();
+    if let Some(at) = order.expires_at.filter(|at| *at <= now) {
+        return Err(SetupError::Expired(at));
+    }
+    let role = order.role.unwrap_or(Role::OrgMember);
+    match &order.org {
+        Some(org) if !store::org_exists(&mut *conn, org).await? => {
+            return Err(SetupError::UnknownOrg(org.clone()));
+        }
+        None if !role.is_enterprise() => return Err(SetupError::NoOrg),
+        _ => {}
     }
     let person = order.kind == KeyKind::Personal;
     let principal_id = if person { UserId::new().to_string() } else { ServiceUserId::new().to_string() };
-    let role = order.role.unwrap_or(Role::OrgMember);
-    let org = (!role.is_enterprise()).then_some(&order.org);
-    let now = clock::now();
+    let org = order.org.as_ref().filter(|_| !role.is_enterprise());
     store::insert_principal(
         &mut *conn,
         &NewPrincipal {
@@ -129,13 +151,13 @@ pub async fn create_key_in(conn: &mut Conn, order: &KeyOrder) -> Result<MadeKey,
             name: &order.name,
             hash: key.hash(),
             principal_id: &principal_id,
-            org: order.kind.is_v1().then_some(&order.org),
+            org: order.org.as_ref().filter(|_| order.kind.is_v1()),
             created_at: now,
             expires_at: order.expires_at,
         },
     )
     .await?;
-    audit::record(&mut *conn, &act("key.create", Some(&order.org), id.as_str())).await?;
+    audit::record(&mut *conn, &act("key.create", order.org.as_ref(), id.as_str())).await?;
     Ok(MadeKey { id, principal_id, key })
 }
 

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 /// Flags with which a folder is opened.
@@ -89,6 +89,19 @@ pub fn write_atomically(folder: impl AsFd, name: &str, bytes: &[u8], mode: u32) 
     io::Write::write_all(&mut file, bytes)?;
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     Ok(rustix::fs::renameat(&folder, temporary.as_str(), &folder, name)?)
+}
+
+/// Renames without replacing, `EEXIST` where `to` is taken; file systems that cannot do so in one step look first.
+pub fn rename_to_new(folder: impl AsFd, from: &str, to: &str) -> rustix::io::Result<()> {
+    match rustix::fs::renameat_with(&folder, from, &folder, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            match rustix::fs::statat(&folder, to, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(_) => Err(Errno::EXIST),
+                Err(_) => rustix::fs::renameat(&folder, from, &folder, to),
+            }
+        }
+        renamed => renamed,
+    }
 }
 
 /// Removes `name` from `folder`, whatever it is: a file, a link (never its target) or a whole tree. Folders without

@@ -8,13 +8,18 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::agent::{self, Agent, Failure, How, Told};
+use super::complaints::Complaints;
 use super::confine::ProcessLimits;
 use super::contain::End;
 use super::environment::Environment;
@@ -24,17 +29,8 @@ use super::workspace::Workspace;
 
 /// What stands in an argument for the path of the prompt's file.
 pub const PROMPT_FILE: &str = "{prompt_file}";
-/// Name of the newer half of the kept standard error.
-const LOG: &str = "stderr.log";
-/// Name of its older half.
-const OLD_LOG: &str = "stderr.old.log";
-/// Bytes of each half.
-const LOG_HALF: u64 = 512 * 1024;
-/// Lines of standard error that a message shows, and bytes of each.
-const TAIL_LINES: usize = 20;
-const TAIL_LINE_BYTES: usize = 2000;
 /// How long a pipe may stay open after everything that could write to it is gone.
-const DRAIN: Duration = Duration::from_secs(2);
+pub(super) const DRAIN: Duration = Duration::from_secs(2);
 
 /// A program that an operator named as an agent.
 #[derive(Debug, Clone)]
@@ -168,8 +164,67 @@ pub async fn run_turn(
     end
 }
 
+/// A command as the agent of a session: a process of its own for each turn.
+pub(super) struct CommandAgent {
+    profile: CommandProfile,
+    sandbox: Sandbox,
+    workspace: Arc<Workspace>,
+    extra: Environment,
+}
+
+impl CommandAgent {
+    pub(super) fn new(profile: CommandProfile, with: agent::Start<'_>) -> Self {
+        Self { profile, sandbox: with.sandbox.clone(), workspace: with.workspace, extra: with.extra_env }
+    }
+}
+
+impl Agent for CommandAgent {
+    fn conversation(&self) -> Option<&str> {
+        None
+    }
+
+    fn remembers(&self) -> bool {
+        false
+    }
+
+    fn turn<'a>(
+        &'a mut self,
+        prompt: &'a str,
+        _told: mpsc::Sender<Told>,
+        cancel: &'a CancellationToken,
+    ) -> BoxFuture<'a, agent::TurnEnd> {
+        Box::pin(async {
+            let Self { profile, sandbox, workspace, extra } = &*self;
+            let end = run_turn(profile, sandbox, workspace, prompt, extra, cancel.clone()).await;
+            let how = match end.how {
+                HowEnded::Exited(0) => How::Done,
+                HowEnded::Exited(status) => How::Failed(Failure::Exited(status)),
+                HowEnded::Signalled(signal) => How::Failed(Failure::Signalled(signal)),
+                HowEnded::TimedOut => How::Failed(Failure::TurnTimeout(self.profile.turn_timeout)),
+                HowEnded::Cancelled => How::Cancelled,
+                HowEnded::FailedToStart(why) => How::NoStart(Failure::NotStarted(why)),
+                HowEnded::Refused(why) => How::Refused(why),
+                HowEnded::Lost(why) => How::Failed(Failure::Lost(why)),
+            };
+            agent::TurnEnd { how, answer: end.stdout, stderr_tail: end.stderr_tail }
+        })
+    }
+
+    fn lives(&self) -> bool {
+        false
+    }
+
+    fn gone(&mut self) -> BoxFuture<'_, Failure> {
+        Box::pin(std::future::pending())
+    }
+
+    fn stop(self: Box<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
 /// What the system itself refused may go well later; what was judged here will not.
-fn not_started(error: &io::Error) -> HowEnded {
+pub(super) fn not_started(error: &io::Error) -> HowEnded {
     match error.raw_os_error() {
         Some(_) => HowEnded::Refused(error.to_string()),
         None => HowEnded::FailedToStart(error.to_string()),
@@ -208,7 +263,7 @@ async fn start(
 }
 
 /// The whole environment of the agent but for the folders of its session.
-fn environment(profile: &CommandProfile, extra: &Environment) -> Environment {
+pub(super) fn environment(profile: &CommandProfile, extra: &Environment) -> Environment {
     let mut env = Environment::default();
     env.set("PATH", "/usr/local/bin:/usr/bin:/bin");
     env.set("LANG", "C.UTF-8");
@@ -322,84 +377,5 @@ impl Answer {
             ));
         }
         (text, truncated)
-    }
-}
-
-/// Standard error: the last lines for a message, the last megabyte in `log/`.
-struct Complaints<'a> {
-    workspace: &'a Workspace,
-    log: Option<tokio::fs::File>,
-    logged: u64,
-    lines: std::collections::VecDeque<Vec<u8>>,
-    line: Vec<u8>,
-}
-
-impl<'a> Complaints<'a> {
-    fn new(workspace: &'a Workspace) -> Self {
-        let mut complaints = Self {
-            workspace,
-            log: None,
-            logged: 0,
-            lines: std::collections::VecDeque::new(),
-            line: Vec::new(),
-        };
-        complaints.open_log();
-        complaints
-    }
-
-    async fn read(&mut self, stderr: &mut pipe::Receiver) {
-        let mut buffer = vec![0; 16 * 1024];
-        while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
-            self.log(&buffer[..read]).await;
-            for &byte in &buffer[..read] {
-                if byte == b'\n' {
-                    self.finish_line();
-                } else if self.line.len() < TAIL_LINE_BYTES {
-                    self.line.push(byte);
-                }
-            }
-        }
-    }
-
-    fn tail(mut self) -> Vec<String> {
-        if !self.line.is_empty() {
-            self.finish_line();
-        }
-        self.lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
-    }
-
-    fn finish_line(&mut self) {
-        if self.lines.len() == TAIL_LINES {
-            self.lines.pop_front();
-        }
-        self.lines.push_back(std::mem::take(&mut self.line));
-    }
-
-    async fn log(&mut self, bytes: &[u8]) {
-        if self.logged + bytes.len() as u64 > LOG_HALF {
-            self.log = None;
-            match self.workspace.rename_log(LOG, OLD_LOG) {
-                Ok(()) => self.open_log(),
-                Err(error) => tracing::warn!(%error, "the log of an agent could not be turned over"),
-            }
-        }
-        let Some(log) = &mut self.log else { return };
-        self.logged += bytes.len() as u64;
-        let written = async {
-            log.write_all(bytes).await?;
-            log.flush().await
-        };
-        if let Err(error) = written.await {
-            tracing::warn!(%error, "the standard error of an agent could not be logged");
-            self.log = None;
-        }
-    }
-
-    fn open_log(&mut self) {
-        let opened = self.workspace.open_log(LOG).and_then(|log| Ok((log.metadata()?.len(), log)));
-        match opened {
-            Ok((length, log)) => (self.logged, self.log) = (length, Some(tokio::fs::File::from_std(log))),
-            Err(error) => tracing::warn!(%error, "the log of an agent could not be opened"),
-        }
     }
 }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::prompt::{self, Reading, Resolved};
 use super::store::{self, Inner, NewMessage};
 use super::{
-    Api, Created, MAX_TAGS, NewSession, Sent, Session, SessionError, Sessions, Status, StatusDetail, words,
+    Api, Created, MAX_TAGS, NewSession, Sent, Session, SessionError, Sessions, Status, StatusDetail, hints,
+    words,
 };
 use crate::attachments::reference::{Mode, Notice};
-use crate::attachments::{Source, find_many};
+use crate::attachments::{Attachment, Source, find_many};
 use crate::clock::{self, Moment};
 use crate::db::Conn;
 use crate::id::SessionId;
@@ -83,22 +84,22 @@ impl Sessions {
         for sealed in key.map(|key| key.seal_all(&id, &new.secrets)).transpose()?.unwrap_or_default() {
             store::add_secret(&mut tx, &id, &sealed).await?;
         }
-        let username = Some(caller.principal_name.as_str());
-        self.add_to_inbox(&mut tx, grant, &id, 1, &resolved, &reading.notices, username).await?;
-        if let Some(warning) = words::isolation(self.settings.sandbox.isolation()) {
+        self.add_to_inbox(&mut tx, grant, &id, 1, &resolved, &reading.notices).await?;
+        if let Some(warning) = self.isolation_notice() {
             store::add_message(&mut tx, &id, &words::notice(warning), now).await?;
         }
         store::take_message(&mut tx, &id, 1, Status::New, None, now).await?;
         audit::record(&mut tx, &grant.act("session.create", id.as_str())).await?;
         tx.commit().await?;
         self.wake.notify_one();
+        hints::give(&self.settings.workers_dir, 1);
         let api = if new.api == Api::V1 { "v1" } else { "v3" };
         tracing::info!(session.id = %id, org.id = %session.org_id, api, "a session was created");
         Ok(Created { session, is_new: true, notices: reading.notices })
     }
 
     /// Sends a message. A session that waits or is suspended is taken up again; one at work gets it
-    /// with its next turn. `username` is the name to show; the caller's own unless given.
+    /// with its next turn.
     ///
     /// # Errors
     /// As [`Sessions::create`]; besides, the session is not there, is over, or has too many
@@ -109,7 +110,6 @@ impl Sessions {
         id: &SessionId,
         text: &str,
         attachment_urls: &[String],
-        username: Option<&str>,
     ) -> Result<Sent, SessionError> {
         let reading = prompt::read(text, attachment_urls, self.attachments.urls(), self.reference_mode());
         self.check_number(&reading)?;
@@ -127,8 +127,7 @@ impl Sessions {
         }
         let resolved = prompt::resolve(&mut tx, grant.org(), self.attachments.urls(), &reading).await?;
         let seq = inner.inbox_seq + 1;
-        let username = username.or(Some(grant.caller().principal_name.as_str()));
-        self.add_to_inbox(&mut tx, grant, id, seq, &resolved, &reading.notices, username).await?;
+        self.add_to_inbox(&mut tx, grant, id, seq, &resolved, &reading.notices).await?;
         let (status, detail) = match inner.status {
             Status::Suspended => (Status::Resuming, None),
             Status::Running => (Status::Running, Some(StatusDetail::Working)),
@@ -138,7 +137,11 @@ impl Sessions {
         audit::record(&mut tx, &grant.act("session.message", id.as_str())).await?;
         let session = self.load(&mut tx, grant, id).await?;
         tx.commit().await?;
+        self.parked.wake(id);
+        self.hint(id);
         self.wake.notify_one();
+        // All of them: the agent that waits for it may be any one's.
+        hints::give(&self.settings.workers_dir, usize::MAX);
         Ok(Sent { session, notices: reading.notices })
     }
 
@@ -184,8 +187,10 @@ impl Sessions {
         store::end_unclaimed(&mut tx, id, now).await?;
         audit::record(&mut tx, &grant.act("session.terminate", id.as_str())).await?;
         tx.commit().await?;
+        self.hint(id);
         self.stop_turn(id);
         self.wake.notify_one();
+        hints::give(&self.settings.workers_dir, usize::MAX);
         let deadline = tokio::time::Instant::now() + END_WITHIN;
         loop {
             // Asked for before looking, so that an end in between is not missed.
@@ -224,7 +229,6 @@ impl Sessions {
         seq: i64,
         resolved: &Resolved,
         notices: &[Notice],
-        username: Option<&str>,
     ) -> Result<(), SessionError> {
         let now = clock::now();
         self.add_inputs(tx, grant, id, seq, resolved, now).await?;
@@ -234,7 +238,7 @@ impl Sessions {
             seq: Some(seq),
             text: &resolved.text,
             user_id: Some(&grant.caller().principal_id),
-            username,
+            username: Some(&grant.caller().principal_name),
         };
         store::add_message(tx, id, &message, now).await?;
         if !notices.is_empty() {
@@ -256,22 +260,27 @@ impl Sessions {
         let rows = store::files(tx, id).await?;
         let there: Vec<_> =
             rows.iter().filter(|row| row.source == Source::User).map(|row| row.attachment_id).collect();
-        let new: Vec<_> = resolved.attachments.iter().filter(|a| !there.contains(&a.id)).collect();
-        if new.is_empty() {
+        let is_new = |attachment: &&Attachment| !there.contains(&attachment.id);
+        let (by_text, by_urls) = resolved.attachments.split_at(resolved.in_text);
+        let by_text: Vec<&Attachment> = by_text.iter().filter(is_new).collect();
+        let by_urls: Vec<&Attachment> = by_urls.iter().filter(is_new).collect();
+        if by_text.is_empty() && by_urls.is_empty() {
             return Ok(());
         }
-        let (found, limit) = (there.len() + new.len(), self.settings.max_attachments);
+        let (with_text, limit) = (there.len() + by_text.len(), self.settings.max_attachments);
+        let found = with_text + by_urls.len();
         if found > limit {
-            return Err(SessionError::TooManyAttachments { found, limit });
+            return Err(SessionError::TooManyAttachments { found, limit, by_urls: with_text <= limit });
         }
         let before = find_many(tx, grant.org(), &there).await?;
         let before: u64 = before.iter().flatten().map(|attachment| attachment.size).sum();
-        let (found, limit) =
-            (before + new.iter().map(|a| a.size).sum::<u64>(), self.settings.max_delivered_bytes);
+        let bytes = |files: &[&Attachment]| files.iter().map(|file| file.size).sum::<u64>();
+        let (with_text, limit) = (before + bytes(&by_text), self.settings.max_delivered_bytes);
+        let found = with_text + bytes(&by_urls);
         if found > limit {
-            return Err(SessionError::TooManyBytes { found, limit });
+            return Err(SessionError::TooManyBytes { found, limit, by_urls: with_text <= limit });
         }
-        for attachment in new {
+        for attachment in by_text.into_iter().chain(by_urls) {
             let url = self.attachments.urls().attachment_url(attachment.id.0, &attachment.name);
             store::add_input(tx, id, attachment.id, seq, &url, now).await?;
         }
@@ -301,6 +310,15 @@ impl Sessions {
         found.ok_or(SessionError::NotFound)
     }
 
+    /// What is to be said of the isolation in a new session, if anything.
+    fn isolation_notice(&self) -> Option<&'static str> {
+        let acp = self.settings.agents.get(&self.settings.default_agent).and_then(|agent| agent.acp.as_ref());
+        if acp.is_some_and(|acp| acp.isolates_itself()) {
+            return Some(words::PREFIXED);
+        }
+        words::isolation(self.settings.sandbox.isolation())
+    }
+
     fn check_length(&self, text: &str) -> Result<(), SessionError> {
         let (found, limit) = (text.len(), self.settings.max_prompt_bytes);
         if found > limit { Err(SessionError::TooLong { found, limit }) } else { Ok(()) }
@@ -310,7 +328,8 @@ impl Sessions {
     /// up for it.
     fn check_number(&self, reading: &Reading<'_>) -> Result<(), SessionError> {
         let (found, limit) = (reading.named.len(), self.settings.max_attachments);
-        if found > limit { Err(SessionError::TooManyAttachments { found, limit }) } else { Ok(()) }
+        let by_urls = reading.in_text <= limit;
+        if found > limit { Err(SessionError::TooManyAttachments { found, limit, by_urls }) } else { Ok(()) }
     }
 
     fn reference_mode(&self) -> Mode {

@@ -10,14 +10,15 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::beneath;
-use super::workspace::{ATTACHMENTS, RESERVED, Workspace, hex};
+use super::workspace::{ATTACHMENTS, RESERVED, Workspace};
 use crate::attachments::filename::{fold, numbered};
+use crate::hex;
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -29,16 +30,12 @@ const NAMES_TRIED: u32 = 10_000;
 pub struct Wanted {
     /// Id of the attachment, of letters, digits, `-` and `_`.
     pub attachment_id: String,
-    /// The URL by which the prompt named it.
-    pub url: String,
     /// A name that is already safe as one component of a path.
     pub name: String,
     /// Size in bytes.
     pub size: u64,
     /// SHA-256 as 64 lower-case hexadecimal digits.
     pub sha256: String,
-    /// Media type.
-    pub content_type: String,
 }
 
 /// A file that lies in the workspace, whole and verified.
@@ -124,7 +121,7 @@ impl Workspace {
         if size != wanted.size {
             return Err(DeliveryError::Size { wanted: wanted.size, found: size });
         }
-        let found = hex(&hash.finalize());
+        let found = hex::encode(hash.finalize());
         if found != wanted.sha256 {
             return Err(DeliveryError::Digest { wanted: wanted.sha256.clone(), found });
         }
@@ -171,7 +168,7 @@ impl<'a> Part<'a> {
             if is_taken(&taken, &name) {
                 continue;
             }
-            match rename_to_new(self.folder, &self.name, &name) {
+            match beneath::rename_to_new(self.folder, &self.name, &name) {
                 Ok(()) => {
                     self.published = true;
                     return Ok(name);
@@ -190,17 +187,6 @@ impl Drop for Part<'_> {
             // There is nobody to tell; `Workspace::open` removes what is left.
             let _ = rustix::fs::unlinkat(self.folder, self.name.as_str(), AtFlags::empty());
         }
-    }
-}
-
-/// Renames without replacing; file systems that cannot do so in one step look first.
-fn rename_to_new(folder: &OwnedFd, from: &str, to: &str) -> rustix::io::Result<()> {
-    match rustix::fs::renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS) => match rustix::fs::statat(folder, to, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => Err(Errno::EXIST),
-            Err(_) => rustix::fs::renameat(folder, from, folder, to),
-        },
-        renamed => renamed,
     }
 }
 
@@ -235,7 +221,7 @@ fn has_content(folder: &OwnedFd, name: &str, wanted: &Wanted) -> io::Result<bool
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; CHUNK]);
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hash.finalize()) == wanted.sha256),
+            0 => return Ok(hex::encode(hash.finalize()) == wanted.sha256),
             read => hash.update(&buffer[..read]),
         }
     }

@@ -6,8 +6,11 @@
 //! is a cache: where it is not there, everything is delivered again. Nothing is copied below the floor
 //! of free space, and a disk without room is no failure of a file: the session waits for room.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::delivery::Wanted;
@@ -18,6 +21,9 @@ use super::{Delivery, Sessions, words};
 use crate::attachments::{Attachment, Source, find_many};
 use crate::clock;
 use crate::id::SessionId;
+
+/// How often it is looked whether a workspace is free.
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// How the delivery of all files ended.
 #[derive(Debug)]
@@ -31,7 +37,7 @@ pub(super) enum HandedOver {
 }
 
 impl Sessions {
-    /// Opens the session's workspace, or makes it anew; then every file has to be delivered again.
+    /// Opens the session's workspace, with its `output/`, or makes it anew; then every file has to be delivered again.
     pub(super) async fn open_workspace(&self, claim: &Claim) -> Result<Workspace, WorkError> {
         let path = self.workspace_path(&claim.id);
         if !path.exists() {
@@ -39,7 +45,32 @@ impl Sessions {
             store::forget_deliveries(&mut tx, &claim.id, clock::now()).await?;
             tx.commit().await?;
         }
-        Ok(Workspace::open(&path)?)
+        let workspace = self.open_alone(&path).await?;
+        // A turn that came to its end left a folder; one that a kill cut short may have left anything.
+        if let Some(moved_to) = workspace.restore_output()? {
+            let mut tx = self.fenced(claim).await?.0;
+            let text = words::output_replaced(&moved_to);
+            store::add_message(&mut tx, &claim.id, &words::notice(&text), clock::now()).await?;
+            tx.commit().await?;
+        }
+        Ok(workspace)
+    }
+
+    /// Opens a workspace once nobody else is at work in it: the agent of a worker that died a moment
+    /// ago may need another to end.
+    pub(super) async fn open_alone(&self, path: &Path) -> Result<Workspace, WorkError> {
+        let until = Instant::now() + self.settings.lease;
+        loop {
+            match Workspace::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    if Instant::now() >= until {
+                        return Err(WorkError::Busy);
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                opened => return Ok(opened?),
+            }
+        }
     }
 
     /// Delivers what the messages of a claim name and what does not lie in the workspace.
@@ -66,6 +97,7 @@ impl Sessions {
                     let noted = outcome.as_deref().map_err(String::as_str);
                     store::set_delivery(&mut tx, &claim.id, row.attachment_id, noted, clock::now()).await?;
                     tx.commit().await?;
+                    self.hint(&claim.id);
                     outcome
                 }
             };
@@ -118,7 +150,7 @@ impl Sessions {
             }
             let tried = tokio::select! {
                 () = cancel.cancelled() => return Ok(None),
-                tried = self.deliver_one(row, file, workspace) => tried?,
+                tried = self.deliver_one(file, workspace) => tried?,
             };
             let reason = match tried {
                 Ok(path) => return Ok(Some(Ok(path))),
@@ -137,7 +169,6 @@ impl Sessions {
     /// Delivers one file; its path, or why it failed.
     async fn deliver_one(
         &self,
-        row: &FileRow,
         file: &Attachment,
         workspace: &Workspace,
     ) -> Result<Result<String, String>, WorkError> {
@@ -146,11 +177,9 @@ impl Sessions {
         }
         let wanted = Wanted {
             attachment_id: file.id.to_string(),
-            url: row.url.clone(),
             name: file.name.clone(),
             size: file.size,
             sha256: file.sha256.clone(),
-            content_type: file.content_type.clone(),
         };
         let bytes = match self.attachments.open(file).await {
             Ok(bytes) => bytes,

@@ -9,22 +9,30 @@
 //! claim writes nothing more. The room does not promise that an agent runs a message exactly once:
 //! a turn that a kill cut short runs again, at most [`MAX_ATTEMPTS`] times.
 
+pub mod acp;
+mod agent;
 mod beneath;
 pub mod command;
+mod complaints;
 mod confine;
 pub mod contain;
 mod create;
-
 pub mod delivery;
 mod descendants;
 pub mod environment;
+pub mod follow;
+mod hints;
 pub mod http;
 mod inputs;
+mod leaving;
 pub mod outputs;
+mod parked;
 pub mod process;
+mod progress;
 mod prompt;
 mod reach;
 mod read;
+mod returned;
 pub mod sandbox;
 pub mod secrets;
 mod settings;
@@ -32,6 +40,7 @@ mod status;
 mod store;
 pub mod structured;
 mod turn;
+mod watch;
 mod words;
 mod worker;
 pub mod workspace;
@@ -41,7 +50,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 pub use secrets::{SecretFault, SessionSecret};
@@ -54,6 +63,7 @@ use crate::attachments::{AttachmentError, Attachments, Source};
 use crate::clock::Moment;
 use crate::db::{Db, DbError};
 use crate::id::{AttachmentId, OrgId, SessionId};
+use crate::identity::Slots;
 
 /// How often a turn is begun in all when the service dies while it runs.
 pub const MAX_ATTEMPTS: i64 = 3;
@@ -72,10 +82,16 @@ pub struct Sessions {
     wake: Notify,
     /// A worker let go of a session: a hint for those who wait for an end.
     released: Notify,
+    /// Something happened in this session: a hint for those who follow it.
+    happened: broadcast::Sender<SessionId>,
+    /// The streams that each key follows.
+    streams: Arc<Slots>,
     /// What stops the sessions that this process works on.
     running: Mutex<HashMap<SessionId, CancellationToken>>,
     /// Places for those who judge schemas and structured outputs.
     judging: Semaphore,
+    /// The agents that wait for a message in this process.
+    parked: parked::Parked,
     /// Whether the turns are being stopped because the service is.
     stopping: AtomicBool,
 }
@@ -256,6 +272,11 @@ impl Delivery {
             Delivery::Failed => "failed",
         }
     }
+
+    /// The state of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Pending, Self::Delivered, Self::Failed].into_iter().find(|state| state.name() == name)
+    }
 }
 
 /// Which sessions a list is to hold. An empty list does not restrict; several values of one list
@@ -348,6 +369,8 @@ pub enum SessionError {
         found: usize,
         /// How many it may.
         limit: usize,
+        /// Whether it is `attachment_urls` that names those too many, and not the text.
+        by_urls: bool,
     },
     /// The session's files would be too large together (422).
     #[error("the session's attachments would have {found} bytes together; at most {limit} are allowed")]
@@ -356,6 +379,8 @@ pub enum SessionError {
         found: u64,
         /// The limit in bytes.
         limit: u64,
+        /// Whether it is `attachment_urls` that names those too many, and not the text.
+        by_urls: bool,
     },
     /// The session would carry too many tags (422).
     #[error("the session would carry {found} tags; at most {MAX_TAGS} are allowed")]
@@ -391,6 +416,20 @@ pub enum SessionError {
     /// The cursor is none that a list has answered with (422).
     #[error("the cursor is not one that an earlier page ended with: give its `end_cursor`")]
     BadCursor,
+    /// There is no such event yet (422).
+    #[error("the session has no event {after}; its last one is {last}")]
+    NoSuchEvent {
+        /// Which was asked for.
+        after: i64,
+        /// Which is the last.
+        last: i64,
+    },
+    /// The key follows too many sessions at once (429).
+    #[error("too many event streams at once with this key: at most {limit} may be open")]
+    TooManyStreams {
+        /// How many it may follow.
+        limit: usize,
+    },
     /// The catalogue failed (500).
     #[error(transparent)]
     Db(#[from] DbError),
@@ -411,11 +450,14 @@ impl Sessions {
         Self {
             db,
             attachments,
-            settings,
             wake: Notify::new(),
             released: Notify::new(),
+            happened: broadcast::Sender::new(follow::HINTS),
+            streams: Slots::new(settings.streams_per_key),
+            settings,
             running: Mutex::default(),
             judging: Semaphore::new(structured::JUDGED_AT_ONCE),
+            parked: parked::Parked::default(),
             stopping: AtomicBool::new(false),
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! The folder is walked while no turn runs. Every file is reached by descriptor, is a regular file with one link and
 //! is hashed as it is read, so a link, a FIFO or a device never leads out of the folder or blocks. What was left out
-//! is named with the reason. Nothing is changed but that `ws/` and `ws/output/` can be entered again, and the files are not copied: the caller reads them again from the
-//! open descriptor and compares the digest.
+//! is named with the reason. Nothing is changed but that `ws/` and `ws/output/` are folders that can be entered again,
+//! and the files are not copied: the caller reads them again from the open descriptor and compares the digest.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -15,7 +15,8 @@ use rustix::fs::{FileType, Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use super::beneath;
-use super::workspace::{Workspace, hex};
+use super::workspace::{OUTPUT, Workspace};
+use crate::hex;
 
 /// How much one collection takes.
 #[derive(Debug, Clone)]
@@ -73,9 +74,14 @@ pub struct LeftOut {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Why {
-    /// `output` was replaced.
-    #[error("it is not a folder")]
-    NotAFolder,
+    /// `output` was replaced; the folder was made anew.
+    #[error(
+        "it was no folder any more; it is an empty one again, and what took its place is now `{moved_to}`"
+    )]
+    NotAFolder {
+        /// Name in the working folder of what took its place.
+        moved_to: String,
+    },
     /// A symbolic link.
     #[error("it is a symbolic link")]
     Symlink,
@@ -138,18 +144,16 @@ pub fn collect(
     limits: &OutputLimits,
     known: &HashSet<(String, String)>,
 ) -> io::Result<Outputs> {
-    let ws = workspace.ws()?;
     let mut outputs = Outputs::default();
-    match beneath::look(&ws, "output")?.map(|stat| beneath::kind(&stat)) {
-        None => return Ok(outputs),
-        Some(FileType::Directory) => {}
-        Some(_) => {
-            outputs.leave_out("", Why::NotAFolder);
+    let restored = workspace
+        .restore_output()
+        .and_then(|moved_to| Ok((moved_to, beneath::open_folder(workspace.ws()?, Path::new(OUTPUT))?)));
+    let folder = match restored {
+        Ok((None, folder)) => folder,
+        Ok((Some(moved_to), _)) => {
+            outputs.leave_out("", Why::NotAFolder { moved_to });
             return Ok(outputs);
         }
-    }
-    let folder = match beneath::make_folder(&ws, "output", 0o755) {
-        Ok(folder) => folder,
         Err(error) => {
             outputs.leave_out("", Why::Unreadable(error.to_string()));
             return Ok(outputs);
@@ -273,7 +277,7 @@ fn take(folder: &OwnedFd, path: &str, limits: &OutputLimits, total_left: u64) ->
         return Err(Why::Changed);
     }
     file.rewind().map_err(unreadable)?;
-    Ok(Output { path: path.to_owned(), sha256: hex(&hash.finalize()), size, file })
+    Ok(Output { path: path.to_owned(), sha256: hex::encode(hash.finalize()), size, file })
 }
 
 fn join(prefix: &str, name: &str) -> String {

@@ -8,7 +8,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretSlice};
@@ -68,12 +67,13 @@ pub struct Control {
 }
 
 impl Contained {
-    /// Starts the supervisor and hands it `spec`. That the program itself could not be started shows in
+    /// Starts the supervisor and hands it `spec`, and `lock` to keep open until it ends, also where this process ends
+    /// before it. That the program itself could not be started shows in
     /// [`Control::ended`].
     ///
     /// # Errors
     /// The supervisor could not be started.
-    pub(crate) async fn start(supervisor: &Supervisor, spec: &Spec) -> io::Result<Self> {
+    pub(crate) async fn start(supervisor: &Supervisor, spec: &Spec, lock: OwnedFd) -> io::Result<Self> {
         let body = SecretSlice::from(serde_json::to_vec(spec)?);
         let body = body.expose_secret();
         let (ours, theirs) = StdUnixStream::pair()?;
@@ -86,7 +86,8 @@ impl Contained {
             .arg("contain")
             .env_clear()
             .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
+            // It prints nothing.
+            .stdout(lock)
             .spawn()?;
         let streams = [OwnedFd::from(agent_in), agent_out.into(), agent_err.into()];
         contain::send_streams(socket.as_fd(), body, &streams)?;

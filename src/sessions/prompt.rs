@@ -20,6 +20,10 @@ pub(super) const TRANSCRIPT_MESSAGES: usize = 50;
 /// Its length in characters.
 pub(super) const TRANSCRIPT_CHARS: usize = 12_000;
 
+/// What an agent is told first whose turn was cut short.
+const INTERRUPTED: &str = "Your last turn was interrupted before it ended, so what you had begun may be half done: look \
+    before you do it again.";
+
 /// A text and the references found in it.
 #[derive(Debug)]
 pub(super) struct Reading<'a> {
@@ -27,6 +31,8 @@ pub(super) struct Reading<'a> {
     references: Vec<Reference>,
     /// The attachments named, each once, in the order of their first mention.
     pub named: Vec<AttachmentId>,
+    /// How many of these the text itself names; they come first.
+    pub in_text: usize,
     /// What was nearly a reference.
     pub notices: Vec<Notice>,
 }
@@ -47,6 +53,8 @@ pub(super) struct Resolved {
     pub text: String,
     /// The files it names, each once, in the order of their first mention.
     pub attachments: Vec<Attachment>,
+    /// How many of these the text itself names; they come first.
+    pub in_text: usize,
 }
 
 /// Finds the references of a prompt or message.
@@ -56,7 +64,8 @@ pub(super) fn read<'a>(
     service: &ServiceUrls,
     mode: Mode,
 ) -> Reading<'a> {
-    let mut reading = Reading { text, references: Vec::new(), named: Vec::new(), notices: Vec::new() };
+    let mut reading =
+        Reading { text, references: Vec::new(), named: Vec::new(), in_text: 0, notices: Vec::new() };
     for finding in scan(text, service, mode) {
         match finding {
             Finding::NearMiss(notice) => reading.notices.push(notice),
@@ -75,10 +84,17 @@ pub(super) fn read<'a>(
         line: None,
         named: named_by(service.resolve(url)),
     });
+    let in_text = reading.references.len();
     reading.references.extend(urls);
     let mut seen = HashSet::new();
-    let named = reading.references.iter().filter_map(|reference| reference.named.as_ref().ok());
-    reading.named = named.copied().filter(|id| seen.insert(*id)).collect();
+    for (index, reference) in reading.references.iter().enumerate() {
+        if let Ok(id) = reference.named
+            && seen.insert(id)
+        {
+            reading.named.push(id);
+            reading.in_text += usize::from(index < in_text);
+        }
+    }
     reading
 }
 
@@ -118,7 +134,7 @@ pub(super) async fn resolve(
         return Err(SessionError::Unresolved(unresolved));
     }
     let attachments = ids.iter().filter_map(|id| found.get(id).cloned().flatten()).collect();
-    Ok(Resolved { text: text.end(), attachments })
+    Ok(Resolved { text: text.end(), attachments, in_text: reading.in_text })
 }
 
 /// A file as an agent is told of it.
@@ -149,17 +165,20 @@ pub(super) struct Telling<'a> {
     pub read_only: bool,
     /// Where files go that are to be handed back; may be empty.
     pub output_hint: &'a str,
+    /// Whether these messages were told before, in a turn that did not come to its end.
+    pub interrupted: bool,
 }
 
 impl Telling<'_> {
-    /// The prompt of the turn. A command has no memory of earlier turns, so each of its prompts
-    /// carries the transcript and, once, at its end, the sentence about the output folder.
+    /// The prompt of the turn. An agent without memory of earlier turns gets the transcript with it and, once, at its
+    /// end, the sentence about the output folder.
     pub(super) fn prompt(&self) -> String {
         let lines: HashMap<String, String> =
             self.files.iter().map(|file| (line_for(&file.url), self.sentence(file))).collect();
         let new: Vec<String> = self.new.iter().map(|message| rewrite(&message.message, &lines)).collect();
         let transcript = transcript(self.earlier, &lines);
         let mut parts = Vec::new();
+        parts.extend(self.interrupted.then(|| INTERRUPTED.to_owned()));
         if transcript.is_empty() {
             parts.extend(new);
         } else {

@@ -61,6 +61,7 @@ pub enum Network {
 #[derive(Debug, Clone)]
 pub struct Sandbox {
     isolation: Isolation,
+    way: Way,
     bubblewrap: PathBuf,
     supervisor: Supervisor,
 }
@@ -145,6 +146,13 @@ impl Sandbox {
         &self.supervisor
     }
 
+    /// The same without an isolation of its own, for a program that is behind a prefix of the operator's.
+    /// `mounts`: whether the prefix mounts the delivered files over `attachments/`.
+    pub(crate) fn behind_prefix(&self, mounts: bool) -> Self {
+        let way = if mounts { Way::MountPoint } else { Way::Link };
+        Self { isolation: Isolation::None, way, ..self.clone() }
+    }
+
     /// What the isolation leaves open, as sentences for the operator.
     pub fn uncovered(&self) -> &'static [&'static str] {
         match self.isolation {
@@ -194,9 +202,8 @@ impl Sandbox {
                 }
             }
         }
-        let way = if self.isolation == Isolation::Bubblewrap { Way::MountPoint } else { Way::Link };
-        workspace.lead_to_attachments(way).await?;
-        Contained::start(&self.supervisor, &self.spec(workspace, launch)?).await
+        workspace.lead_to_attachments(self.way).await?;
+        Contained::start(&self.supervisor, &self.spec(workspace, launch)?, workspace.lock()?).await
     }
 
     fn spec(&self, workspace: &Workspace, launch: Launch<'_>) -> io::Result<Spec> {
@@ -237,7 +244,8 @@ impl Sandbox {
         if isolation == Isolation::Bubblewrap && bubblewrap.as_os_str().is_empty() {
             return Err("the program bwrap is not in PATH".to_owned());
         }
-        let sandbox = Self { isolation, bubblewrap, supervisor: supervisor.clone() };
+        let way = if isolation == Isolation::Bubblewrap { Way::MountPoint } else { Way::Link };
+        let sandbox = Self { isolation, way, bubblewrap, supervisor: supervisor.clone() };
         if isolation == Isolation::None {
             return Ok(sandbox);
         }

@@ -25,8 +25,8 @@ pub use file::{KeyFileError, make_key_file};
 use super::environment::Environment;
 use super::store::{self, Claim};
 use super::turn::WorkError;
-use super::workspace::hex;
 use super::{SessionError, Sessions, words};
+use crate::hex;
 use crate::id::SessionId;
 
 /// Secrets that one session may have.
@@ -267,7 +267,7 @@ impl SecretKey {
                 mac.update(text.as_bytes());
             }
         }
-        hex(&mac.finalize().into_bytes())
+        hex::encode(&mac.finalize().into_bytes())
     }
 
     fn derived(key: &[u8]) -> Self {
@@ -279,7 +279,7 @@ impl SecretKey {
         let name = subkey("satchel session secrets: name of the key");
         let encryption = subkey("satchel session secrets: encryption");
         Self(Arc::new(Subkeys {
-            id: hex(&name.expose_secret()[..8]),
+            id: hex::encode(&name.expose_secret()[..8]),
             cipher: XChaCha20Poly1305::new(&Key::from(*encryption.expose_secret())),
             equality: subkey("satchel session secrets: equality"),
         }))
@@ -333,7 +333,7 @@ impl Sessions {
 pub fn new_key_text() -> Result<SecretString, getrandom::Error> {
     let mut bytes = SecretBox::new(Box::new([0; KEY_BYTES]));
     getrandom::fill(secrecy::ExposeSecretMut::expose_secret_mut(&mut bytes))?;
-    Ok(hex(bytes.expose_secret()).into())
+    Ok(hex::encode(bytes.expose_secret()).into())
 }
 
 fn hmac(key: &[u8]) -> Hmac<Sha256> {

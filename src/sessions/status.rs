@@ -111,22 +111,27 @@ impl StatusDetail {
 /// v1 `status_enum` of a session: the third column of the contract's table. Failures are `blocked`
 /// until the idle limit has passed, then `finished`, because some pollers know only that.
 pub fn v1_status_enum(session: &Session) -> Option<&'static str> {
+    Some(v1_words(session.status, session.status_detail, session.idle_limit_passed))
+}
+
+/// The same of a status. `idle_limit_passed`: whether a session has stood there for longer than that.
+pub fn v1_words(status: Status, detail: Option<StatusDetail>, idle_limit_passed: bool) -> &'static str {
     use StatusDetail as D;
-    Some(match (session.status, session.status_detail) {
+    match (status, detail) {
         (Status::New | Status::Claimed, _) => "working",
         (Status::Running, Some(D::WaitingForUser | D::WaitingForApproval)) => "blocked",
         (Status::Running, Some(D::Finished)) => "finished",
         (Status::Running, _) => "working",
         (Status::Resuming, _) => "resume_requested",
         (Status::Error, _) | (Status::Suspended, Some(D::Error)) => {
-            if session.idle_limit_passed {
+            if idle_limit_passed {
                 "finished"
             } else {
                 "blocked"
             }
         }
         (Status::Suspended | Status::Exit, _) => "finished",
-    })
+    }
 }
 
 #[cfg(test)]

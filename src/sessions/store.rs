@@ -4,6 +4,7 @@
 //! Every function takes an open connection or transaction and does one thing; what belongs
 //! together is put into one transaction by the caller.
 
+mod events;
 mod files;
 mod list;
 mod messages;
@@ -20,12 +21,14 @@ use crate::clock::Moment;
 use crate::db::{Conn, DbError, Row};
 use crate::id::{OrgId, SessionId};
 
-pub(super) use files::{FileRow, add_input, add_output, files, forget_deliveries, set_delivery};
+pub(super) use events::{EventRow, add_event, event_after, last_event, tell_status};
+pub(super) use files::{FileRow, add_input, add_output, file, files, forget_deliveries, set_delivery};
 pub(super) use list::{count, list};
-pub(super) use messages::{NewMessage, add_message, after, all, between, earlier, last_position};
+pub(super) use messages::{NewMessage, add_message, after, all, at, between, earlier, last_position};
 pub(super) use queue::{
-    Claim, Held, Settled, abandoned_workspaces, begin_turn, claim, end_unclaimed, fence, forget_leases,
-    forget_workspace, request_stop, settle, suspend_idle, waits,
+    Claim, Held, HeldRow, Settled, abandoned_workspaces, begin_turn, claim, claim_at_once, end_unclaimed,
+    fence, forget_workspace, held, park, request_stop, set_agent_session, settle, suspend_idle, take_back,
+    take_back_all, take_up, waiting, waits,
 };
 pub(super) use secrets::{add_secret, remove_secrets, secrets};
 pub(super) use structured::{add_demand, demand, set_structured_output};
@@ -38,6 +41,7 @@ pub(super) struct IdleSince(pub Moment);
 #[derive(Debug, Clone)]
 pub(super) struct Inner {
     pub status: Status,
+    pub detail: Option<StatusDetail>,
     pub inbox_seq: i64,
     pub done_seq: i64,
     pub stop_requested: bool,
@@ -51,7 +55,7 @@ const GET: &str = "WHERE org_id = $1 AND id = $2";
 const EQUAL: &str = "WHERE org_id = $1 AND created_by = $2 AND idempotency_key = $3 AND created_at >= $4 \
     AND status NOT IN ('exit', 'error') AND stop_requested_at IS NULL \
     ORDER BY created_at DESC, id DESC LIMIT 1";
-const INNER: &str = "SELECT status, inbox_seq, done_seq, stop_requested_at FROM sessions \
+const INNER: &str = "SELECT status, status_detail, inbox_seq, done_seq, stop_requested_at FROM sessions \
     WHERE org_id = $1 AND id = $2";
 const SET_TAGS: &str = "UPDATE sessions SET tags = $1, updated_at = $2 WHERE id = $3";
 const CLEAR_TAGS: &str = "DELETE FROM session_tags WHERE session_id = $1";
@@ -65,7 +69,7 @@ const TAKE_MESSAGE: &str = "UPDATE sessions SET inbox_seq = $1, status = $2, sta
     not_before = CASE WHEN inbox_seq > done_seq AND status <> 'suspended' THEN not_before ELSE $4 END, \
     updated_at = $4 WHERE id = $5";
 
-/// Inserts a session and its tags; its messages come after it.
+/// Inserts a session and its tags, and the event that tells of it; its messages come after it.
 pub(super) async fn insert(
     conn: &mut Conn,
     session: &Session,
@@ -86,7 +90,8 @@ pub(super) async fn insert(
         .bind(idempotency_key)
         .execute(&mut *conn)
         .await?;
-    set_tags(conn, &session.id, &session.tags, session.created_at).await
+    set_tags(conn, &session.id, &session.tags, session.created_at).await?;
+    tell_status(conn, &session.id, session.created_at).await
 }
 
 /// A session of an organisation.
@@ -126,6 +131,7 @@ pub(super) async fn inner(conn: &mut Conn, org: &OrgId, id: &SessionId) -> Resul
     let Some(row) = row else { return Ok(None) };
     Ok(Some(Inner {
         status: status(&row)?,
+        detail: detail(&row)?,
         inbox_seq: row.try_get("inbox_seq")?,
         done_seq: row.try_get("done_seq")?,
         stop_requested: row.try_get::<Option<i64>, _>("stop_requested_at")?.is_some(),
@@ -170,9 +176,9 @@ pub(super) async fn take_message(
         .bind(detail.map(StatusDetail::name))
         .bind(now.0)
         .bind(id.as_str())
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-    Ok(())
+    tell_status(conn, id, now).await
 }
 
 /// What a session is read from; a structured output of more characters than `longest_output` is left out.

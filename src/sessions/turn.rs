@@ -1,36 +1,35 @@
-//! One claim of a session, from its files to its answer.
+//! One turn of a session, from its files to its answer.
 //!
-//! A turn takes every message that waited when the session was claimed; later ones wait for the
-//! next. Its end is one transaction: the answer, what came back, and where the session stands.
+//! A turn takes every message that waited when the session was claimed, or taken up again; later ones wait for the
+//! next. Its end is one transaction: what is still to be said, what came back, and where the session stands.
 //!
-//! What an agent does is reported and not repeated: a command that fails, is killed or takes too
-//! long has run, and its effects outside of the workspace are unknown, so the session is suspended
-//! and a person decides. Only a turn that the service itself cut short runs again.
+//! What a command does is reported and not repeated: one that fails, is killed or takes too long has run, and its
+//! effects outside of the workspace are unknown, so the session is suspended and a person decides. The same holds for
+//! an ACP agent whose turn took too long; one that crashed is started again, told so, and goes on. A turn that the
+//! service itself cut short runs again.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{HowEnded, TurnEnd, run_turn};
+use super::agent::{self, Agent, Failure, How, Start, TurnEnd};
+use super::environment::Environment;
 use super::inputs::HandedOver;
-use super::outputs::{self, Output};
+use super::leaving::{After, Report, restart_wait};
 use super::prompt::{self, Telling, ToldFile};
 use super::sandbox::Isolation;
-use super::store::{self, Claim, Held, Settled};
-use super::structured::Left;
+use super::store::{self, Claim, Held};
+use super::structured::{Channel, Left};
 use super::workspace::Workspace;
-use super::{AgentProfile, MAX_ATTEMPTS, Sessions, Status, StatusDetail, words};
-use crate::attachments::{Attachment, Source, filename, find_many};
+use super::{AgentProfile, MAX_ATTEMPTS, Message, Sessions, words};
+use crate::attachments::{Attachment, find_many};
 use crate::clock;
 use crate::db::{DbError, Tx};
 use crate::id::AttachmentId;
 
-/// How long a session rests that could not be worked on for a reason of the service's own.
-const REST: Duration = Duration::from_secs(30);
-/// After how many such failures in a row it is suspended.
-const MAX_RESTS: i64 = 10;
+/// Pieces of what an agent tells that wait to be written down.
+const TOLD_QUEUE: usize = 64;
 
 /// Why a claim was not brought to its end.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +46,9 @@ pub(super) enum WorkError {
     /// The system refused something that the start of the agent needs, so it never ran.
     #[error("the agent could not be started now: {0}")]
     NotStarted(String),
+    /// Another worker, or an agent of it, is still at work in the session's folder.
+    #[error("another agent is still at work in the folder of the session")]
+    Busy,
     /// The workspace failed.
     #[error("the workspace cannot be used")]
     Workspace(#[from] std::io::Error),
@@ -58,95 +60,117 @@ impl From<sqlx::Error> for WorkError {
     }
 }
 
-/// Where a claim leaves its session, if nobody asked for its end meanwhile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum After {
-    /// The turn ended; the session waits for a message.
-    Turn,
-    /// The turn ended with the final structured output.
-    Finished,
-    /// The turn failed; a message may overcome it.
-    Failure,
-    /// The agent had not all of its files, or the service failed too often: the messages are still to
-    /// be handled, and another message has that tried.
-    NotDelivered,
-    /// The agent cannot be started.
-    NoStart,
-    /// The service stops: as if the claim had never been.
-    Stop,
-    /// Something of the service failed: again after a rest.
-    Rest,
-    /// The same before the agent ran: its start does not count as an attempt.
-    RestBeforeTurn,
-    /// The claim could not be kept, so the turn was cut short: again after a rest.
-    NotKept,
+/// An agent that waits for its next turn.
+pub(super) struct Living {
+    pub(super) agent: Box<dyn Agent>,
+    pub(super) workspace: Arc<Workspace>,
 }
 
-/// What a claim has to say at its end.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    /// What the agent answered.
-    answer: String,
-    /// What it handed back: path, attachment.
-    outputs: Vec<(String, Attachment)>,
-    /// What was not taken over: path, reason.
-    left_out: Vec<(String, String)>,
-    /// What the service says.
-    notice: Option<String>,
-    /// What became of the structured output.
-    structured: Left,
-}
-
-impl Report {
-    fn notice(text: String) -> Self {
-        Self { notice: Some(text), ..Self::default() }
-    }
+/// What a turn's prompt is made from.
+struct Beginning {
+    earlier: Vec<Message>,
+    new: Vec<Message>,
+    files: Vec<ToldFile>,
 }
 
 impl Sessions {
-    /// Does what a claim asks for and lets go of the session.
-    pub(super) async fn work(&self, claim: &Claim, cancel: &CancellationToken) -> Result<(), WorkError> {
+    /// Runs one turn, with the agent of the turn before if it lives, and hands it back if it still does; then the
+    /// claim is kept. Otherwise the session was let go of.
+    pub(super) async fn take_turn(
+        &self,
+        claim: &Claim,
+        living: Option<Living>,
+        cancel: &CancellationToken,
+    ) -> Result<Option<Living>, WorkError> {
         if claim.stop_requested {
-            return self.end_stopped(claim).await;
+            return self.end_stopped(claim).await.map(|()| None);
         }
         if claim.attempts >= MAX_ATTEMPTS {
             let report = Report::notice(words::given_up(claim.attempts));
-            return self.leave(claim, After::Failure, report).await;
+            return self.leave(claim, After::Failure, report).await.map(|()| None);
         }
         let Some(profile) = self.settings.agents.get(&claim.agent) else {
             let report = Report::notice(words::no_profile(&claim.agent));
-            return self.leave(claim, After::NoStart, report).await;
+            return self.leave(claim, After::NoStart, report).await.map(|()| None);
         };
-        let workspace = self.open_workspace(claim).await?;
-        match self.deliver(claim, &workspace, cancel).await? {
-            HandedOver::All => {}
-            HandedOver::Stopped => return self.stop_short(claim, workspace).await,
-            HandedOver::NotAll(failures) => {
-                let report = Report::notice(words::undelivered(&failures));
-                return self.leave(claim, After::NotDelivered, report).await;
+        let workspace = match &living {
+            Some(living) => Arc::clone(&living.workspace),
+            None => Arc::new(self.open_workspace(claim).await?),
+        };
+        let agent = living.map(|living| living.agent);
+        let mut secrets = Environment::default();
+        let left_undone = match self.deliver(claim, &workspace, cancel).await? {
+            HandedOver::All if agent.is_some() => None,
+            HandedOver::All => match self.secrets_of(claim).await? {
+                Ok(found) => {
+                    secrets = found;
+                    None
+                }
+                Err(why) => Some(Some(Report::notice(why))),
+            },
+            HandedOver::Stopped => Some(None),
+            HandedOver::NotAll(failures) => Some(Some(Report::notice(words::undelivered(&failures)))),
+        };
+        let wants = self.prepare_structured(claim, &workspace).await?.then(|| Channel::of(profile));
+        let beginning = match left_undone {
+            None => self.begin(claim).await?.ok_or(None),
+            Some(left_undone) => Err(left_undone),
+        };
+        let beginning = match beginning {
+            Ok(beginning) => beginning,
+            Err(undelivered) => {
+                stop(agent).await;
+                match undelivered {
+                    Some(report) => self.leave(claim, After::NotDelivered, report).await?,
+                    None => self.stop_short(claim, workspace, "").await?,
+                }
+                return Ok(None);
             }
-        }
-        let secrets = match self.secrets_of(claim).await? {
-            Ok(secrets) => secrets,
-            Err(why) => return self.leave(claim, After::NotDelivered, Report::notice(why)).await,
         };
-        let structured = self.prepare_structured(claim, &workspace).await?;
-        let Some(prompt) = self.begin(claim, profile).await? else {
-            return self.stop_short(claim, workspace).await;
+        let started = match agent {
+            Some(agent) => Ok(agent),
+            None => self.start_agent(claim, profile, &workspace, secrets, wants, cancel).await?,
         };
-        let prompt = structured.into_iter().fold(prompt, |prompt, hint| format!("{prompt}\n{hint}\n"));
-        let sandbox = &self.settings.sandbox;
-        let end = run_turn(&profile.command, sandbox, &workspace, &prompt, &secrets, cancel.clone()).await;
-        drop(secrets);
-        match end.how {
-            HowEnded::Refused(why) => return Err(WorkError::NotStarted(why)),
-            HowEnded::FailedToStart(ref why) | HowEnded::Lost(ref why) => {
-                tracing::error!(session.id = %claim.id, agent.profile = profile.command.name, why, "a turn failed");
+        let mut structured = Left::default();
+        let (agent, end, said) = match started {
+            Ok(mut agent) => {
+                let (mut end, mut said) =
+                    self.prompt(claim, profile, &mut *agent, &beginning, wants, cancel).await?;
+                if let Some(channel) = wants
+                    && end.how == How::Done
+                    && agent.lives()
+                    && !cancel.is_cancelled()
+                {
+                    structured = self.take_structured(claim, &workspace).await?;
+                    if structured.is_missing() {
+                        let asked = words::structured_asked(channel);
+                        let (then, more) = self.tell(claim, profile, &mut *agent, &asked, cancel).await?;
+                        (end, said) = (then, said || more);
+                    }
+                }
+                (Some(agent), end, said)
             }
-            _ => {}
-        }
+            Err(end) => (None, end, false),
+        };
         tracing::info!(session.id = %claim.id, how = ?end.how, "a turn ended");
-        self.finish(claim, profile, workspace, end).await
+        let (after, mut report) = match self.judge(claim, profile, &end) {
+            Ok(judged) => judged,
+            Err(None) => {
+                stop(agent).await;
+                return self.stop_short(claim, workspace, &end.answer).await.map(|()| None);
+            }
+            Err(Some(error)) => return Err(error),
+        };
+        report.structured = structured;
+        let done = end.how == How::Done;
+        let living = agent.filter(|agent| after == After::Turn && agent.lives());
+        let living = if cancel.is_cancelled() {
+            stop(living).await;
+            None
+        } else {
+            living
+        };
+        self.finish(claim, workspace, living, after, report, done && !said).await
     }
 
     /// Opens a transaction of a claim; nothing of a lost claim gets past it.
@@ -157,91 +181,8 @@ impl Sessions {
         Ok((tx, held))
     }
 
-    /// Ends a claim: what is to be said, and where the session stands, in one transaction.
-    pub(super) async fn leave(&self, claim: &Claim, after: After, report: Report) -> Result<(), WorkError> {
-        let (mut tx, held) = self.fenced(claim).await?;
-        let now = clock::now();
-        let urls: Vec<String> = report
-            .outputs
-            .iter()
-            .map(|(_, attachment)| self.attachments.urls().attachment_url(attachment.id.0, &attachment.name))
-            .collect();
-        for ((path, attachment), url) in report.outputs.iter().zip(&urls) {
-            let (id, path) = (attachment.id, format!("output/{path}"));
-            store::add_output(&mut tx, &claim.id, id, claim.inbox_seq, url, &path, now).await?;
-        }
-        if !report.answer.is_empty() {
-            store::add_message(&mut tx, &claim.id, &words::said(&report.answer), now).await?;
-        }
-        if let Some(text) = words::handed_back(&urls, &report.left_out) {
-            store::add_message(&mut tx, &claim.id, &words::said(&text), now).await?;
-        }
-        let begun = held.attempts > claim.attempts;
-        let cut_short = match after {
-            After::Stop => Some(words::STOPPING),
-            After::NotKept => Some(words::NOT_KEPT),
-            _ => None,
-        };
-        let cut_short = cut_short.filter(|_| begun && !held.stop_requested);
-        let Left { provided, refused, missing } = &report.structured;
-        let after = match provided {
-            Some(provided) if provided.is_final && after == After::Turn => After::Finished,
-            _ => after,
-        };
-        if let Some(provided) = provided {
-            store::set_structured_output(&mut tx, &claim.id, provided).await?;
-        }
-        let missing = (*missing && after == After::Turn).then_some(words::STRUCTURED_MISSING);
-        let notices = report.notice.as_deref().into_iter().chain(cut_short).chain(refused.as_deref());
-        for notice in notices.chain(missing) {
-            store::add_message(&mut tx, &claim.id, &words::notice(notice), now).await?;
-        }
-        let to = settled(claim, &held, after);
-        store::settle(&mut tx, &claim.id, &to, now).await?;
-        tx.commit().await?;
-        tracing::info!(session.id = %claim.id, status = to.status.name(), "a session was left");
-        Ok(())
-    }
-
-    /// Ends a session whose turn was cut short, by a kill of the service, and that was then to be
-    /// ended: what the turn left is still handed back.
-    async fn end_stopped(&self, claim: &Claim) -> Result<(), WorkError> {
-        let mut report = Report::default();
-        let path = self.workspace_path(&claim.id);
-        if path.exists() {
-            self.take_over(claim, Workspace::open(&path)?, &mut report).await?;
-        }
-        self.leave(claim, After::Stop, report).await
-    }
-
-    /// Lets go of a session before its turn came to an end. Where the session is to end, what its
-    /// turns left, also one that a kill cut short, is still handed back.
-    async fn stop_short(&self, claim: &Claim, workspace: Workspace) -> Result<(), WorkError> {
-        let (tx, held) = self.fenced(claim).await?;
-        tx.commit().await?;
-        let mut report = Report::default();
-        if held.stop_requested {
-            self.take_over(claim, workspace, &mut report).await?;
-        }
-        let after = if self.stopping.load(Ordering::Relaxed) { After::Stop } else { After::NotKept };
-        self.leave(claim, after, report).await
-    }
-
-    /// Lets go of a session that could not be worked on for a reason of the service's own; after
-    /// [`MAX_RESTS`] of them in a row a person decides.
-    pub(super) async fn rest(&self, claim: &Claim, error: &WorkError) -> Result<(), WorkError> {
-        let rests = claim.rests + 1;
-        if rests >= MAX_RESTS {
-            let report = Report::notice(words::rested_too_often(rests));
-            return self.leave(claim, After::NotDelivered, report).await;
-        }
-        let never_ran = matches!(error, WorkError::NotStarted(_) | WorkError::NoRoom);
-        let after = if never_ran { After::RestBeforeTurn } else { After::Rest };
-        self.leave(claim, after, Report::default()).await
-    }
-
-    /// Notes that the agent starts, and says with what prompt; `None` where the session is to end.
-    async fn begin(&self, claim: &Claim, profile: &AgentProfile) -> Result<Option<String>, WorkError> {
+    /// Notes that the agent starts, and says with what; `None` where the session is to end.
+    async fn begin(&self, claim: &Claim) -> Result<Option<Beginning>, WorkError> {
         let (mut tx, held) = self.fenced(claim).await?;
         if held.stop_requested {
             return Ok(None);
@@ -263,131 +204,158 @@ impl Sessions {
                 Some(ToldFile { url: row.url, path: row.path?, content_type, size, source: row.source })
             })
             .collect();
-        if claim.attempts > 0 {
+        if claim.attempts > claim.told_attempts {
             let text = words::interrupted(claim.attempts);
             store::add_message(&mut tx, id, &words::notice(&text), now).await?;
         }
         store::begin_turn(&mut tx, id, now).await?;
         tx.commit().await?;
-        let telling = Telling {
-            earlier: &earlier,
-            new: &new,
-            files: &files,
-            read_only: self.settings.sandbox.isolation() != Isolation::None,
-            output_hint: &profile.output_hint,
-        };
-        Ok(Some(telling.prompt()))
+        self.hint(id);
+        Ok(Some(Beginning { earlier, new, files }))
     }
 
-    /// Takes over what a turn left and reports how it ended.
-    async fn finish(
+    /// Starts the agent and notes what it calls its conversation; or says how the start failed.
+    async fn start_agent(
         &self,
         claim: &Claim,
         profile: &AgentProfile,
-        workspace: Workspace,
-        end: TurnEnd,
-    ) -> Result<(), WorkError> {
-        if end.how == HowEnded::Cancelled {
-            return self.stop_short(claim, workspace).await;
-        }
-        let mut report = Report::default();
-        self.take_over(claim, workspace, &mut report).await?;
-        report.answer = end.stdout.trim().to_owned();
-        let seconds = profile.command.turn_timeout.as_secs();
-        report.notice = words::failure(&profile.command.name, &end, seconds);
-        let after = match end.how {
-            HowEnded::FailedToStart(_) => After::NoStart,
-            _ if report.notice.is_some() => After::Failure,
-            _ => After::Turn,
+        workspace: &Arc<Workspace>,
+        secrets: Environment,
+        wants: Option<Channel>,
+        cancel: &CancellationToken,
+    ) -> Result<Result<Box<dyn Agent>, TurnEnd>, WorkError> {
+        let with = Start {
+            sandbox: &self.settings.sandbox,
+            workspace: Arc::clone(workspace),
+            extra_env: secrets,
+            mcp_servers: wants.map_or(Ok(Vec::new()), |channel| self.tool_servers(channel, workspace))?,
+            conversation: claim.agent_session.clone(),
+            cancel,
         };
-        let silent = report.answer.is_empty()
-            && report.outputs.is_empty()
-            && report.left_out.is_empty()
-            && report.structured.provided.is_none();
-        if after == After::Turn && silent {
-            report.notice = Some(words::SILENT.to_owned());
+        let started = agent::start(profile, with).await;
+        if let Ok(agent) = &started
+            && let Some(conversation) = agent.conversation()
+            && claim.agent_session.as_deref() != Some(conversation)
+        {
+            let (mut tx, _) = self.fenced(claim).await?;
+            store::set_agent_session(&mut tx, &claim.id, conversation).await?;
+            tx.commit().await?;
         }
-        self.leave(claim, after, report).await
+        Ok(started)
     }
 
-    /// Makes attachments of the new files in the output folder. They are durable before the session
-    /// names them; a kill in between leaves attachments that no session names.
-    async fn take_over(
+    /// Runs the turn with the prompt that it begins with; how it ended, and whether anything was said.
+    async fn prompt(
         &self,
         claim: &Claim,
-        workspace: Workspace,
-        report: &mut Report,
-    ) -> Result<(), WorkError> {
-        report.structured = self.take_structured(claim, &workspace).await?;
-        let known = self.known_outputs(claim).await?;
-        let limits = self.settings.outputs.clone();
-        let collected = tokio::task::spawn_blocking(move || outputs::collect(&workspace, &limits, &known));
-        let found = collected.await.map_err(std::io::Error::other)??;
-        report.left_out = found.left_out.into_iter().map(|left| (left.path, left.why.to_string())).collect();
-        for Output { path, sha256, size, file } in found.files {
-            let name = filename::safe_name(&path);
-            let (org, session) = (&claim.org_id, &claim.id);
-            match self.attachments.receive_output(org, session, &name, file, size, &sha256).await {
-                Ok(attachment) => report.outputs.push((path, attachment)),
-                Err(error) => report.left_out.push((format!("output/{path}"), words::with_causes(&error))),
-            }
-        }
-        Ok(())
+        profile: &AgentProfile,
+        agent: &mut dyn Agent,
+        beginning: &Beginning,
+        wants: Option<Channel>,
+        cancel: &CancellationToken,
+    ) -> Result<(TurnEnd, bool), WorkError> {
+        let remembers = agent.remembers();
+        let contained = self.settings.sandbox.isolation() != Isolation::None;
+        let prefixed = profile.acp.as_ref().is_some_and(|acp| acp.isolates_itself());
+        let telling = Telling {
+            earlier: if remembers { &[] } else { &beginning.earlier },
+            new: &beginning.new,
+            files: &beginning.files,
+            read_only: contained && !prefixed,
+            output_hint: if remembers && claim.done_seq > 0 { "" } else { &profile.output_hint },
+            interrupted: claim.turn_open,
+        };
+        let hint = wants.filter(|_| !(remembers && claim.done_seq > 0)).map(words::structured_hint);
+        let prompt = hint.into_iter().fold(telling.prompt(), |prompt, hint| format!("{prompt}\n{hint}\n"));
+        self.tell(claim, profile, agent, &prompt, cancel).await
     }
 
-    /// What came back before: path below the output folder, SHA-256.
-    async fn known_outputs(&self, claim: &Claim) -> Result<HashSet<(String, String)>, WorkError> {
-        let mut conn = self.db.read().await?;
-        let mut rows = store::files(&mut conn, &claim.id).await?;
-        rows.retain(|row| row.source == Source::Devin);
-        let ids: Vec<AttachmentId> = rows.iter().map(|row| row.attachment_id).collect();
-        let digests: HashMap<AttachmentId, String> = find_many(&mut conn, &claim.org_id, &ids)
-            .await?
-            .into_iter()
-            .flatten()
-            .map(|attachment| (attachment.id, attachment.sha256))
-            .collect();
-        let known = rows.into_iter().filter_map(|row| {
-            let path = row.path?.strip_prefix("output/")?.to_owned();
-            Some((path, digests.get(&row.attachment_id)?.clone()))
-        });
-        Ok(known.collect())
+    /// Gives the agent a prompt and writes down what it tells until the turn ends; how it ended, and whether anything
+    /// was said.
+    async fn tell(
+        &self,
+        claim: &Claim,
+        profile: &AgentProfile,
+        agent: &mut dyn Agent,
+        prompt: &str,
+        cancel: &CancellationToken,
+    ) -> Result<(TurnEnd, bool), WorkError> {
+        let (tell, told) = mpsc::channel(TOLD_QUEUE);
+        let writing = async {
+            let written = self.write_down(claim, told, profile.command.max_output_bytes, cancel).await;
+            if written.is_err() {
+                // What the agent does now could not be told any more.
+                cancel.cancel();
+            }
+            written
+        };
+        let (end, written) = tokio::join!(agent.turn(prompt, tell, cancel), writing);
+        Ok((end, written?))
+    }
+
+    /// Where a turn that ended so leaves the session, and what is to be said of it. `Err(None)`: it was cut short.
+    fn judge(
+        &self,
+        claim: &Claim,
+        profile: &AgentProfile,
+        end: &TurnEnd,
+    ) -> Result<(After, Report), Option<WorkError>> {
+        let name = &profile.command.name;
+        let attempts = claim.attempts + 1;
+        let failed = |failure: &Failure| {
+            if let Failure::NotStarted(why) | Failure::Lost(why) = failure {
+                tracing::error!(session.id = %claim.id, agent.profile = name, why, "a turn failed");
+            }
+            words::failure(name, failure, &end.stderr_tail)
+        };
+        let (after, notice) = match &end.how {
+            How::Done => (After::Turn, None),
+            How::Because(reason) => (After::Turn, Some(words::because(name, reason))),
+            How::Cancelled => return Err(None),
+            How::Refused(why) => return Err(Some(WorkError::NotStarted(why.clone()))),
+            How::Failed(failure) => (After::Failure, Some(failed(failure))),
+            How::NoStart(failure) => (After::NoStart, Some(failed(failure))),
+            How::Crashed(failure) if attempts < MAX_ATTEMPTS => {
+                let wait = restart_wait(self.settings.restart_waits, attempts).as_secs();
+                let again = words::started_again(wait, attempts);
+                (After::Crashed, Some(format!("{}\n\n{again}", failed(failure))))
+            }
+            How::Crashed(failure) => {
+                let given_up = words::crashed_too_often(attempts);
+                (After::Failure, Some(format!("{}\n\n{given_up}", failed(failure))))
+            }
+        };
+        Ok((after, Report { answer: end.answer.trim().to_owned(), notice, ..Report::default() }))
+    }
+
+    /// Takes over what a turn left and lets go of the session, unless its agent lives.
+    async fn finish(
+        &self,
+        claim: &Claim,
+        workspace: Arc<Workspace>,
+        living: Option<Box<dyn Agent>>,
+        after: After,
+        mut report: Report,
+        said_nothing: bool,
+    ) -> Result<Option<Living>, WorkError> {
+        self.take_over(claim, Arc::clone(&workspace), &mut report).await?;
+        let empty = report.answer.is_empty() && report.outputs.is_empty() && report.left_out.is_empty();
+        if said_nothing && empty && report.structured.provided.is_none() {
+            report.notice = Some(words::SILENT.to_owned());
+        }
+        let Some(agent) = living else {
+            return self.leave(claim, after, report).await.map(|()| None);
+        };
+        if self.park(claim, report).await? {
+            return Ok(Some(Living { agent, workspace }));
+        }
+        agent.stop().await;
+        Ok(None)
     }
 }
 
-/// Where a claim leaves its session. Messages that came meanwhile keep it in the queue.
-fn settled(claim: &Claim, held: &Held, after: After) -> Settled {
-    let now = clock::now();
-    let newer = held.inbox_seq > claim.inbox_seq;
-    let (handled, unhandled) = (claim.inbox_seq, claim.done_seq);
-    let to = |status, detail, done_seq| Settled {
-        status,
-        detail,
-        done_seq,
-        attempts: 0,
-        rests: 0,
-        not_before: now,
-    };
-    let suspended =
-        if newer { (Status::Resuming, None) } else { (Status::Suspended, Some(StatusDetail::Error)) };
-    if held.stop_requested {
-        return to(Status::Exit, Some(StatusDetail::UserRequest), handled);
-    }
-    match after {
-        After::Turn | After::Finished if newer => to(Status::Running, Some(StatusDetail::Working), handled),
-        After::Turn => to(Status::Running, Some(StatusDetail::WaitingForUser), handled),
-        After::Finished => to(Status::Running, Some(StatusDetail::Finished), handled),
-        After::Failure => to(suspended.0, suspended.1, handled),
-        After::NotDelivered => to(suspended.0, suspended.1, unhandled),
-        After::NoStart => to(Status::Error, None, handled),
-        After::Stop => {
-            let (attempts, rests) = (claim.attempts, claim.rests);
-            Settled { attempts, rests, ..to(held.status, held.detail, unhandled) }
-        }
-        After::Rest | After::RestBeforeTurn | After::NotKept => {
-            let attempts = if after == After::RestBeforeTurn { claim.attempts } else { held.attempts };
-            let (rests, not_before) = (claim.rests + 1, now.plus(REST));
-            Settled { attempts, rests, not_before, ..to(held.status, held.detail, unhandled) }
-        }
+async fn stop(agent: Option<Box<dyn Agent>>) {
+    if let Some(agent) = agent {
+        agent.stop().await;
     }
 }

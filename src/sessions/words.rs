@@ -6,10 +6,12 @@
 use std::error::Error;
 
 use super::MAX_ATTEMPTS;
-use super::command::{HowEnded, TurnEnd};
+use super::agent::Failure;
 use super::sandbox::Isolation;
 use super::secrets::SealError;
 use super::store::NewMessage;
+use super::structured::{self, Channel};
+use super::workspace::{ATTACHMENTS, SCHEMA};
 use crate::attachments::Source;
 use crate::attachments::reference::{Notice, line_for};
 
@@ -106,12 +108,23 @@ pub(super) fn unreadable_secret(name: &str, error: SealError) -> String {
     }
 }
 
-/// What a command is told that is to give structured output.
-pub(super) fn structured_hint(file: &str, schema: &str) -> String {
-    format!(
-        "Write the result also as JSON into the file {file} in the working folder. It has to be valid by the JSON Schema \
-         (draft 7) in {schema}."
-    )
+/// What an agent is told that is to give structured output.
+pub(super) fn structured_hint(channel: Channel) -> String {
+    match channel {
+        Channel::Tool => {
+            format!("Hand the result over as JSON with the tool `{}`.", structured::server::TOOL)
+        }
+        Channel::File => format!(
+            "Write the result also as JSON into the file {} in the working folder. It has to be valid by the JSON Schema \
+             (draft 7) in {ATTACHMENTS}/{SCHEMA}.",
+            structured::FILE
+        ),
+    }
+}
+
+/// What an agent is asked that lives and ended its turn without the structured output that is required.
+pub(super) fn structured_asked(channel: Channel) -> String {
+    format!("The result as JSON is still missing. {}", structured_hint(channel))
 }
 
 /// A structured output that was not taken.
@@ -130,28 +143,87 @@ pub(super) fn undelivered(failures: &[(String, String)]) -> String {
     text
 }
 
-/// How a turn failed; `None` for one that did not.
-pub(super) fn failure(profile: &str, end: &TurnEnd, turn_seconds: u64) -> Option<String> {
-    let what = match &end.how {
-        HowEnded::Exited(0) | HowEnded::Cancelled => return None,
-        HowEnded::Exited(code) => format!("The agent `{profile}` ended with exit code {code}."),
-        HowEnded::Signalled(signal) => format!("The agent `{profile}` was killed by signal {signal}."),
-        HowEnded::TimedOut => {
-            format!("The agent `{profile}` was stopped: a turn may take {turn_seconds} s.")
+/// What went wrong with an agent, and the last lines that it wrote to standard error.
+pub(super) fn failure(profile: &str, failure: &Failure, stderr_tail: &[String]) -> String {
+    let what = match failure {
+        Failure::Exited(code) => format!("The agent `{profile}` ended with exit code {code}."),
+        Failure::Signalled(signal) => format!("The agent `{profile}` was killed by signal {signal}."),
+        Failure::NotStarted(_) => {
+            return format!("The agent `{profile}` could not be started. The service's log says why.");
         }
-        HowEnded::FailedToStart(_) => {
-            return Some(format!("The agent `{profile}` could not be started. The service's log says why."));
-        }
-        HowEnded::Refused(_) => return Some(format!("The agent `{profile}` could not be started now.")),
-        HowEnded::Lost(_) => format!(
+        Failure::Lost(_) => format!(
             "What supervises the agent `{profile}` ended early, and the agent with it. The service's log says why."
         ),
+        Failure::TurnTimeout(limit) => {
+            format!("The agent `{profile}` was stopped: a turn may take {} s.", limit.as_secs())
+        }
+        Failure::StartTimeout(limit, step) => format!(
+            "The agent `{profile}` was stopped: it had not answered `{step}` {} s after its start.",
+            limit.as_secs()
+        ),
+        Failure::Silent => {
+            format!("The agent `{profile}` closed its standard output while it was needed, and was stopped.")
+        }
+        Failure::LongLine(limit) => {
+            format!("The agent `{profile}` was stopped: it wrote a line of more than {limit} bytes.")
+        }
+        Failure::Answered(step, text) => {
+            format!("The agent `{profile}` answered `{step}` with an error: {text}")
+        }
+        Failure::Authentication(methods) => {
+            let offered = if methods.is_empty() {
+                String::new()
+            } else {
+                format!(" (it offers: {})", methods.join(", "))
+            };
+            format!(
+                "The agent `{profile}` wants somebody to log in first{offered}. Give its profile the credential that \
+                 it reads, with `env` or `pass_env`, or what it needs in its HOME."
+            )
+        }
+        Failure::Unfit(text) => format!("The agent `{profile}` {text}."),
     };
-    if end.stderr_tail.is_empty() {
-        return Some(what);
+    if stderr_tail.is_empty() {
+        return what;
     }
-    Some(format!("{what} The last lines that it wrote to standard error:\n\n{}", end.stderr_tail.join("\n")))
+    format!("{what} The last lines that it wrote to standard error:\n\n{}", stderr_tail.join("\n"))
 }
+
+/// A crashed agent is started again after `seconds`; `attempts` turns were begun so far.
+pub(super) fn started_again(seconds: u64, attempts: i64) -> String {
+    format!("It is started again in {seconds} s and goes on (attempt {} of {MAX_ATTEMPTS}).", attempts + 1)
+}
+
+/// A crashed agent is not started again.
+pub(super) fn crashed_too_often(attempts: i64) -> String {
+    format!("It failed {attempts} times, so it is not started again. Send another message to go on.")
+}
+
+/// A turn that ended for another reason than that the agent is done.
+pub(super) fn because(profile: &str, reason: &str) -> String {
+    let known = match reason {
+        "max_tokens" => "it reached the limit of tokens of its model",
+        "max_turn_requests" => "it reached its limit of requests in one turn",
+        "refusal" => "it refuses to go on",
+        "cancelled" => "it says that it was cancelled",
+        other => {
+            return format!(
+                "The agent `{profile}` ended its turn for a reason that is not known here: `{other}`."
+            );
+        }
+    };
+    format!("The agent `{profile}` ended its turn: {known}.")
+}
+
+/// An agent that ended while nobody needed it.
+pub(super) fn gone(profile: &str, gone: &Failure) -> String {
+    let what = failure(profile, gone, &[]);
+    format!("{what} It was waiting for a message; the next one starts it again.")
+}
+
+/// An agent that something of the operator's isolates.
+pub(super) const PREFIXED: &str = "This session's agent is isolated by what its profile names (`prefix`) and not by \
+    the service, which cannot say what it reaches.";
 
 /// What came back, as lines that name the attachments, and what did not, with the reasons.
 pub(super) fn handed_back(urls: &[String], left_out: &[(String, String)]) -> Option<String> {
@@ -162,6 +234,13 @@ pub(super) fn handed_back(urls: &[String], left_out: &[(String, String)]) -> Opt
         lines.push(text);
     }
     (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// Something else stood in the place of the output folder before a turn.
+pub(super) fn output_replaced(moved_to: &str) -> String {
+    format!(
+        "`output` was no folder any more; it is an empty one again, and what took its place is now `{moved_to}`."
+    )
 }
 
 /// An agent that said nothing and handed nothing back.
@@ -199,17 +278,17 @@ fn push_list(text: &mut String, lines: impl ExactSizeIterator<Item = String>) {
 mod tests {
     use super::*;
 
-    fn ended(how: HowEnded) -> TurnEnd {
-        TurnEnd { how, stdout: String::new(), truncated: false, stderr_tail: vec!["a".into(), "b".into()] }
-    }
-
     #[test]
     fn a_failure_shows_the_exit_code_and_the_last_lines() {
-        let text = failure("codex", &ended(HowEnded::Exited(3)), 60).unwrap();
+        let text = failure("codex", &Failure::Exited(3), &["a".to_owned(), "b".to_owned()]);
         assert!(text.contains("`codex` ended with exit code 3") && text.ends_with("\n\na\nb"), "{text}");
-        assert_eq!(failure("codex", &ended(HowEnded::Exited(0)), 60), None);
-        let text = failure("codex", &ended(HowEnded::FailedToStart("no /opt/x".to_owned())), 60).unwrap();
+        let text = failure("codex", &Failure::NotStarted("no /opt/x".to_owned()), &["b".to_owned()]);
         assert!(!text.contains('/') && !text.contains("\n"), "{text}");
+        let text = failure("codex", &Failure::Authentication(vec!["api-key".to_owned()]), &[]);
+        assert!(
+            text.starts_with("The agent `codex` wants somebody to log in first (it offers: api-key)."),
+            "{text}"
+        );
     }
 
     #[test]

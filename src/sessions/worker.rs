@@ -5,19 +5,23 @@
 //! where it cannot be renewed the agent is stopped before the lease has run out, and the epoch
 //! keeps whatever comes later from being written.
 //!
-//! One worker at a time: the data folder's lock sees to that, and it is why all claims found at the
-//! start are taken to be those of a worker that is dead.
+//! Any number of workers may run on one queue; `watch.rs` is about the others.
 
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::hints::Ear;
+use super::leaving::REST;
+use super::parked::Hold;
 use super::store::{self, Claim};
 use super::turn::WorkError;
 use super::workspace::remove_workspace;
@@ -25,9 +29,10 @@ use super::{Sessions, words};
 use crate::clock;
 use crate::db::DbError;
 use crate::id::SessionId;
+use crate::presence::Presence;
 
 /// How often the queue is looked at.
-const POLL: Duration = Duration::from_secs(2);
+pub(super) const POLL: Duration = Duration::from_secs(2);
 /// How often sessions are suspended that wait, and workspaces removed that nobody needs.
 const SWEEP: Duration = Duration::from_secs(15);
 /// How long agents may take to be stopped and their sessions to be released at the end.
@@ -35,12 +40,27 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(45);
 
 impl Sessions {
     /// Works until `shutdown`, then lets running turns go on for the drain time of the settings,
-    /// stops the rest and releases their sessions, so that they run again at the next start.
-    pub async fn run_worker(self: Arc<Self>, shutdown: CancellationToken) {
-        self.recover().await;
-        let worker = Uuid::new_v4().to_string();
+    /// stops the rest and releases their sessions, so that another worker, or the next start, takes
+    /// them up again.
+    ///
+    /// # Errors
+    /// A folder that it needs cannot be made; nothing was done then.
+    pub async fn run_worker(self: Arc<Self>, shutdown: CancellationToken) -> io::Result<()> {
+        let presence = self.enter()?;
+        let worker = presence.name().to_owned();
+        if let Err(error) = self.bury_workers().await {
+            tracing::error!(
+                error = words::with_causes(&error),
+                "the claims of dead workers could not be taken back"
+            );
+        }
+        let ear = Ear::open(&self.settings.workers_dir, &worker);
+        let drained = CancellationToken::new();
+        let watching = tokio::spawn(Arc::clone(&self).watch_until(worker.clone(), ear, drained.clone()));
         let sweeping = tokio::spawn(Arc::clone(&self).sweep_until(shutdown.clone()));
-        let mut slots = JoinSet::new();
+        // Parked sessions are among the tasks, but hold no slot.
+        let mut tasks = JoinSet::new();
+        let slots = Arc::new(Semaphore::new(self.settings.slots.max(1)));
         let mut was_full = false;
         while !shutdown.is_cancelled() {
             // Below the floor of free space nothing is begun: a delivery might not end.
@@ -49,9 +69,13 @@ impl Sessions {
                 tracing::warn!("sessions wait: the disk is as full as it may become");
             }
             was_full = full;
-            while !full && slots.len() < self.settings.slots.max(1) {
+            while !full && let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
                 match self.claim_next(&worker).await {
-                    Ok(Some(claim)) => drop(slots.spawn(Arc::clone(&self).hold(claim))),
+                    Ok(Some(claim)) => {
+                        let (cancel, shutdown) = (CancellationToken::new(), shutdown.clone());
+                        let hold = Hold { slots: Arc::clone(&slots), slot: Some(slot), cancel, shutdown };
+                        tasks.spawn(Arc::clone(&self).hold(claim, hold));
+                    }
                     Ok(None) => break,
                     Err(error) => {
                         tracing::error!(error = words::with_causes(&error), "the queue cannot be read");
@@ -63,11 +87,15 @@ impl Sessions {
                 () = shutdown.cancelled() => {}
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(POLL) => {}
-                Some(ended) = slots.join_next() => note_panic(ended),
+                Some(ended) = tasks.join_next() => note_panic(ended),
             }
         }
-        self.drain(slots).await;
+        self.drain(tasks).await;
+        drained.cancel();
+        note_panic(watching.await);
         note_panic(sweeping.await);
+        Ear::remove(&self.settings.workers_dir, &worker);
+        Ok(())
     }
 
     /// Stops the turn of a session, if this process runs one.
@@ -78,30 +106,10 @@ impl Sessions {
         }
     }
 
-    /// Makes the folder of the workspaces and takes all sessions from the worker that was here
-    /// before.
-    async fn recover(&self) {
-        let folder =
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.settings.sessions_dir);
-        if let Err(error) = folder {
-            tracing::error!(%error, "the folder of the workspaces cannot be made");
-        }
-        let recovered = async {
-            let mut tx = self.db.write().await?;
-            let many = store::forget_leases(&mut tx).await?;
-            tx.commit().await?;
-            Ok::<u64, DbError>(many)
-        };
-        match recovered.await {
-            Ok(0) => {}
-            Ok(many) => {
-                tracing::info!(sessions = many, "sessions that were being worked on are taken up again");
-            }
-            // Their leases run out by themselves.
-            Err(error) => {
-                tracing::error!(error = words::with_causes(&error), "claims could not be recovered");
-            }
-        }
+    /// Makes the folder of the workspaces and makes itself seen among the workers.
+    fn enter(&self) -> io::Result<Presence> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.settings.sessions_dir)?;
+        Presence::enter(&self.settings.workers_dir, || Uuid::new_v4().to_string())
     }
 
     /// Takes a session that waits. The only writer is asked for only where there is one.
@@ -115,18 +123,22 @@ impl Sessions {
         let mut tx = self.db.write().await?;
         let claim = store::claim(&mut tx, worker, per_org, now, until).await?;
         tx.commit().await?;
+        if let Some(claim) = &claim {
+            self.hint(&claim.id);
+        }
         Ok(claim)
     }
 
     /// Works on one session while keeping the claim on it.
-    async fn hold(self: Arc<Self>, claim: Claim) {
-        let cancel = CancellationToken::new();
+    async fn hold(self: Arc<Self>, mut claim: Claim, mut hold: Hold) {
+        let (kept, cancel) = (claim.clone(), hold.cancel.clone());
         let entry = (claim.id.clone(), cancel.clone());
         self.running.lock().unwrap_or_else(PoisonError::into_inner).extend([entry]);
         let worked = tokio::select! {
-            worked = self.work(&claim, &cancel) => worked,
-            never = self.keep(&claim, &cancel) => match never {},
+            worked = self.work(&mut claim, &mut hold) => worked,
+            never = self.keep(&kept, &cancel) => match never {},
         };
+        drop(hold);
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&claim.id);
         match worked {
             Ok(()) => {}
@@ -172,22 +184,25 @@ impl Sessions {
         }
     }
 
-    async fn drain(&self, mut slots: JoinSet<()>) {
-        let all = async |slots: &mut JoinSet<()>| {
-            while let Some(ended) = slots.join_next().await {
+    async fn drain(&self, mut tasks: JoinSet<()>) {
+        let all = async |tasks: &mut JoinSet<()>| {
+            while let Some(ended) = tasks.join_next().await {
                 note_panic(ended);
             }
         };
-        if tokio::time::timeout(self.settings.drain, all(&mut slots)).await.is_ok() {
+        if tokio::time::timeout(self.settings.drain, all(&mut tasks)).await.is_ok() {
             return;
         }
         self.stopping.store(true, Ordering::Relaxed);
-        tracing::info!(sessions = slots.len(), "turns are stopped; they run again at the next start");
+        tracing::info!(
+            sessions = tasks.len(),
+            "turns are stopped; they run again with another worker or at the next start"
+        );
         for cancel in self.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
             cancel.cancel();
         }
-        if tokio::time::timeout(RELEASE_WITHIN, all(&mut slots)).await.is_err() {
-            tracing::error!(sessions = slots.len(), "sessions could not be released in time");
+        if tokio::time::timeout(RELEASE_WITHIN, all(&mut tasks)).await.is_err() {
+            tracing::error!(sessions = tasks.len(), "sessions could not be released in time");
         }
     }
 
@@ -214,6 +229,8 @@ impl Sessions {
         let now = clock::now();
         let mut tx = self.db.write().await?;
         store::suspend_idle(&mut tx, now.minus(self.settings.idle_limit), now).await?;
+        let longest = REST.max(self.settings.restart_waits[1]);
+        store::claim_at_once(&mut tx, now.plus(longest), now).await?;
         tx.commit().await?;
         let before = now.minus(self.settings.workspace_keep);
         let abandoned = store::abandoned_workspaces(&mut *self.db.read().await?, before).await?;

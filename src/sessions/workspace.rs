@@ -19,7 +19,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -33,6 +33,11 @@ pub const MANIFEST: &str = "MANIFEST.json";
 pub const SCHEMA: &str = "structured_output.schema.json";
 /// Names in `attachments/` that no delivered file takes.
 pub(crate) const RESERVED: [&str; 2] = [MANIFEST, SCHEMA];
+/// Name of the folder for what is handed back.
+pub(crate) const OUTPUT: &str = "output";
+/// How many names are tried for what stood in the place of `ws/output/`.
+const NAMES_TRIED: u32 = 10_000;
+
 /// One line of `MANIFEST.json`: a reference of the prompt and what became of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct ManifestEntry {
@@ -75,7 +80,8 @@ impl Workspace {
     /// removed, so call this before anything is delivered, and once for each claim of a session.
     ///
     /// # Errors
-    /// The folder's parent is not there, or a folder cannot be made.
+    /// The folder's parent is not there, or a folder cannot be made; [`io::ErrorKind::ResourceBusy`] while another has
+    /// the workspace open, or an agent that was started in it has not ended with all that it started.
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         match std::fs::DirBuilder::new().create(&path) {
@@ -83,12 +89,16 @@ impl Workspace {
             _ => {}
         }
         let root = beneath::open_root(&path)?;
+        match rustix::fs::flock(&root, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(io::ErrorKind::ResourceBusy.into()),
+            locked => locked?,
+        }
         rustix::fs::fchmod(&root, Mode::from_raw_mode(0o700))?;
         for name in ["home", "tmp", "log"] {
             beneath::make_folder(&root, name, 0o700)?;
         }
         let ws = beneath::make_folder(&root, "ws", 0o755)?;
-        match rustix::fs::mkdirat(&ws, "output", Mode::from_raw_mode(0o755)) {
+        match rustix::fs::mkdirat(&ws, OUTPUT, Mode::from_raw_mode(0o755)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -99,6 +109,11 @@ impl Workspace {
             }
         }
         Ok(Self { path, root, attachments })
+    }
+
+    /// What keeps others out of the workspace, for whoever is in it: it is free once nobody has one any more.
+    pub(crate) fn lock(&self) -> io::Result<OwnedFd> {
+        self.root.try_clone()
     }
 
     /// The session's folder, absolute.
@@ -136,6 +151,30 @@ impl Workspace {
         beneath::blocking(move || lead_to_attachments(&ws, way)).await
     }
 
+    /// Makes `ws/output/` a folder again, one that can be entered. What an agent put in its place (a link, a file, a
+    /// FIFO) is moved aside unopened, to the first free name of `output-2`, `output-3`, …, which is answered.
+    ///
+    /// # Errors
+    /// The working folder cannot be changed, or all those names are taken.
+    pub(crate) fn restore_output(&self) -> io::Result<Option<String>> {
+        let ws = self.ws()?;
+        let mut moved_to = None;
+        if beneath::look(&ws, OUTPUT)?.is_some_and(|stat| beneath::kind(&stat) != FileType::Directory) {
+            for name in (2..NAMES_TRIED).map(|number| format!("{OUTPUT}-{number}")) {
+                match beneath::rename_to_new(&ws, OUTPUT, &name) {
+                    Ok(()) => {
+                        moved_to = Some(name);
+                        break;
+                    }
+                    Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+        }
+        beneath::make_folder(&ws, OUTPUT, 0o755)?;
+        Ok(moved_to)
+    }
+
     /// Writes a file into the agent's working folder under a name that nothing has, for [`Self::take_back`].
     pub(crate) fn lend(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         beneath::write_atomically(self.ws()?, name, bytes, 0o444)
@@ -164,15 +203,6 @@ impl Workspace {
         Ok(rustix::fs::renameat(&log, from, &log, to)?)
     }
 
-    /// Removes the session's folder with all that is in it, whatever permissions an agent left. Links are removed,
-    /// never followed. Call it when no process of the session is left.
-    ///
-    /// # Errors
-    /// Something could not be removed, for example because it is owned by another user.
-    pub fn remove(self) -> io::Result<()> {
-        remove_workspace(&self.path)
-    }
-
     /// `ws/`, open, even where an agent took its permissions away.
     pub(crate) fn ws(&self) -> io::Result<OwnedFd> {
         beneath::make_folder(&self.root, "ws", 0o755)
@@ -188,11 +218,11 @@ impl Workspace {
     }
 }
 
-/// Removes the folder of a session that is not open, as [`Workspace::remove`] does. A folder that is not there is not
-/// an error.
+/// Removes the folder of a session with all that is in it, whatever permissions an agent left. Links are removed, never
+/// followed; a folder that is not there is not an error. Call it when no process of the session is left.
 ///
 /// # Errors
-/// Something could not be removed, or the path has no last component.
+/// Something could not be removed, for example because it is owned by another user, or the path has no last component.
 pub fn remove_workspace(path: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(
@@ -225,16 +255,6 @@ fn lead_to_attachments(ws: &OwnedFd, way: Way) -> io::Result<()> {
         Way::Link => rustix::fs::symlinkat("../attachments", ws, ATTACHMENTS)?,
     }
     Ok(())
-}
-
-/// Lower-case hexadecimal digits of `bytes`.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ async fn without_a_good_key_every_route_answers_401_and_does_nothing() {
         let revoked = app.key(&["--kind", kind]).await;
         app.revoke(&revoked).await;
         callers.push(("revoked", revoked));
-        callers.push(("expired", app.key(&["--kind", kind, "--expires-at", "2020-01-01T00:00:00Z"]).await));
+        callers.push(("expired", app.expired_key(kind).await));
         let key = app.key(&["--kind", kind]).await.key.unwrap();
         callers.push(("mistyped", app.bearer(&format!("{}!", &key[..key.len() - 1]))));
     }

@@ -68,7 +68,9 @@ async fn keys_of_every_kind_are_made_listed_and_revoked_beside_the_running_serve
         let id = made["id"].as_str().unwrap();
         let secret = made["key"].as_str().unwrap();
         assert!(secret.starts_with(prefix), "{kind}");
-        assert_eq!((&made["kind"], &made["org_id"]), (&json!(wire), &json!(app.org())));
+        // Whoever has a role in the enterprise belongs to no organisation.
+        let org = if role == Some("account_admin") { json!(null) } else { json!(app.org()) };
+        assert_eq!((&made["kind"], &made["org_id"]), (&json!(wire), &org));
         let path = if prefix == "cog_" { "/v3/self" } else { "/v1/auth_status" };
         app.bearer(secret).get(path).await.expect(200);
 
@@ -94,7 +96,10 @@ async fn a_v1_key_takes_no_role_and_a_wrong_order_makes_nothing() {
     for (args, said) in [
         (&["--kind", "personal", "--role", "org_admin"][..], "takes no role"),
         (&["--kind", "service-user", "--role", "king"], "is no role; the roles are account_admin"),
+        (&["--kind", "personal", "--role", "account_admin"], "takes no role"),
         (&["--kind", "personal", "--expires-at", "tomorrow"], "RFC 3339"),
+        (&["--kind", "personal", "--expires-at", "2020-01-01T00:00:00Z"], "expired already, at 2020-01-01"),
+        (&["--kind", "personal", "--expires-in-seconds", "0"], "expired already"),
         (&["--kind", "personal", "--org", "org-00000000000040008000000000000000"], "no organisation"),
         (&["--kind", "master"], "possible values"),
     ] {
@@ -114,10 +119,34 @@ async fn with_several_organisations_a_key_names_its_own() {
     let ids: Vec<_> = orgs.as_array().unwrap().iter().map(|org| org["org_id"].as_str().unwrap()).collect();
     assert_eq!(ids, [app.org(), made["org_id"].as_str().unwrap()]);
 
-    let refused = app.cli(&["keys", "create", "--kind", "personal"]).await;
-    assert!(!refused.status.success() && refused.stderr.contains("--org"), "{}", refused.stderr);
+    let of_no_org =
+        |kind, role: &[&'static str]| [&["keys", "create", "--kind", kind, "--json"], role].concat();
+    for args in [
+        of_no_org("personal", &[]),
+        of_no_org("service-user", &[]),
+        of_no_org("service-user", &["--role", "org_admin"]),
+    ] {
+        let refused = app.cli(&args).await;
+        assert!(!refused.status.success() && refused.stderr.contains("--org"), "{}", refused.stderr);
+    }
+    let made = app.cli(&of_no_org("service-user", &["--role", "account_admin"])).await.json();
+    assert_eq!(made["org_id"], json!(null));
+    let admin = app.bearer(made["key"].as_str().unwrap());
+    for org in &ids {
+        admin.get(&format!("/v3/organizations/{org}/sessions")).await.expect(200);
+    }
     let user = app.key(&["--kind", "personal", "--org", ids[1]]).await;
     assert_eq!(user.get("/v1/auth_status").await.json()["org_id"], ids[1]);
+}
+
+#[tokio::test]
+async fn an_organisation_without_a_name_is_refused() {
+    let app = TestApp::start().await;
+    for name in ["", " \t"] {
+        let refused = app.cli(&["orgs", "create", name]).await;
+        assert!(!refused.status.success() && refused.stderr.contains("needs a name"), "{}", refused.stderr);
+    }
+    assert_eq!(app.count("SELECT COUNT(*) FROM organizations").await, 1);
 }
 
 #[tokio::test]
@@ -195,6 +224,32 @@ async fn listening_publicly_without_a_public_url_is_refused() {
     let refused = run(&args, &[]).await;
     assert_eq!(refused.status.code(), Some(1));
     assert!(refused.stderr.contains("needs `public_url`"), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn paths_for_agents_to_read_are_judged_at_the_start() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name).to_str().unwrap().to_owned();
+    let data = at("data");
+    std::fs::create_dir_all(at("data/sessions")).unwrap();
+    std::os::unix::fs::symlink(home.path(), at("data/../link")).unwrap();
+    let config = at("satchel.toml");
+    for (path, said) in [
+        ("/", "holds the data folder"),
+        (&at("link"), "holds the data folder"),
+        (&data, "holds the data folder"),
+        (&at("data/sessions"), "lies in the data folder"),
+        (&at("gone"), "cannot be read"),
+        ("tools", "is relative"),
+    ] {
+        let text = format!("[agents.a]\nprogram = \"/bin/cat\"\nread_paths = [\"/usr\", \"{path}\"]");
+        std::fs::write(&config, text).unwrap();
+        let refused =
+            run(&["serve", "--data", &data, "--config", &config, "--listen", "127.0.0.1:0"], &[]).await;
+        assert_eq!(refused.status.code(), Some(1), "{path}");
+        let named = format!("[agents.a]: `{path}` in `read_paths` {said}");
+        assert!(refused.stderr.contains(&named), "{path}: {}", refused.stderr);
+    }
 }
 
 #[tokio::test]

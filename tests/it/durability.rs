@@ -137,7 +137,7 @@ async fn every_new_folder_of_the_store_is_durable_before_the_service_listens() {
     let made = calls.iter().filter(|call| call.name.starts_with("mkdir") && call.result == 0);
     let made: Vec<(&Call, &str)> =
         made.map(|call| (call, call.texts().next().unwrap())).filter(|(_, path)| kept(path)).collect();
-    assert_eq!(made.len(), 1 + 1 + 3 + 256, "the data folder, blobs, three in it, one for each first byte");
+    assert_eq!(made.len(), 1 + 1 + 4 + 256, "the data folder, blobs, four in it, one for each first byte");
     for (mkdir, path) in made {
         let parent = path.rsplit_once('/').unwrap().0;
         let synced = calls.iter().find(|call| {

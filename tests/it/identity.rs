@@ -51,7 +51,7 @@ async fn whatever_is_no_good_key_gets_one_and_the_same_401() {
     let unknown = satchel::identity::PlainKey::generate(satchel::identity::KeyKind::Personal).unwrap();
     let revoked = app.key(&["--kind", "personal"]).await;
     app.revoke(&revoked).await;
-    let expired = app.key(&["--kind", "personal", "--expires-at", "2020-01-01T00:00:00Z"]).await;
+    let expired = app.expired_key("personal").await;
 
     let expected = app.bearer("nonsense").get("/v1/auth_status").await;
     assert_eq!(expected.expect(401).header("www-authenticate"), "Bearer");

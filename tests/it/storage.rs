@@ -145,6 +145,7 @@ async fn assert_lost(user: &User, file: &Uploaded) {
     whole.expect(500);
     assert!(whole.headers.get("etag").is_none() && whole.headers.get("content-disposition").is_none());
     user.get_with(&file.url, "range", "bytes=0-9").await.expect(500);
+    user.head(&file.url).await.expect(500);
 }
 
 #[tokio::test]
@@ -198,12 +199,27 @@ async fn a_large_file_that_was_cut_short_never_looks_complete() {
     let app = TestApp::start().await;
     let user = app.v1();
     let file = user.upload("large.bin", noise(2, 500_000)).await;
-    for (path, ..) in app.blob_files() {
-        File::options().write(true).open(path).unwrap().set_len(400_000).unwrap();
-    }
+    cut_to(&app, 400_000);
+    assert_lost(&user, &file).await;
+}
+
+#[tokio::test]
+async fn a_large_file_that_is_cut_short_while_it_is_read_never_looks_complete() {
+    let app = TestApp::start().await;
+    let user = app.v1();
+    // More than the buffers of a connection hold.
+    let file = user.upload("large.bin", noise(2, 50_000_000)).await;
     let response = user.request("GET", &file.url).send().await.unwrap();
     let announced = response.headers().get("content-length").unwrap().to_str().unwrap().to_owned();
-    assert!(announced == "500000" && response.bytes().await.is_err(), "the body must break off");
+    cut_to(&app, 49_000_000);
+    assert!(announced == "50000000" && response.bytes().await.is_err(), "the body must break off");
+}
+
+/// Cuts every stored file short.
+fn cut_to(app: &TestApp, size: u64) {
+    for (path, ..) in app.blob_files() {
+        File::options().write(true).open(path).unwrap().set_len(size).unwrap();
+    }
 }
 
 #[tokio::test]

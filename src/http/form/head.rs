@@ -18,14 +18,15 @@ pub struct PartHead {
 const BAD_DIGEST: FormError =
     FormError::Malformed("a Content-Digest header holds no `sha-256=:<base64 of 32 bytes>:`");
 
-/// The boundary named by a `Content-Type` header.
+/// The boundary named by a `Content-Type` header; of several the last, as the reference has it.
 pub(super) fn boundary(content_type: &str) -> Result<Vec<u8>, FormError> {
     let mut fields = Fields::new(content_type.as_bytes());
     if !fields.first().eq_ignore_ascii_case(b"multipart/form-data") {
         return Err(FormError::NotMultipart);
     }
     let (_, boundary) = fields
-        .find(|(key, _)| key.eq_ignore_ascii_case(b"boundary"))
+        .filter(|(key, _)| key.eq_ignore_ascii_case(b"boundary"))
+        .last()
         .ok_or(FormError::Malformed("the Content-Type header names no boundary"))?;
     match boundary.len() {
         0 => Err(FormError::Malformed("the boundary is empty")),
@@ -73,7 +74,7 @@ pub(super) fn parse(block: &[u8]) -> Result<PartHead, FormError> {
                 named = true;
                 head.name = text(value);
             }
-            b"filename" if !value.is_empty() => head.filename = Some(text(value)),
+            b"filename" => head.filename = Some(text(value)).filter(|name| !name.is_empty()),
             _ => {}
         }
     }

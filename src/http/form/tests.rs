@@ -76,6 +76,8 @@ fn names_are_read_as_the_reference_reads_them() {
     assert_eq!(filename(r#"name="file"; filename="nä.csv""#), "nä.csv");
     assert_eq!(filename(r#"name="file"; filename*=utf-8''x.csv"#), "");
     assert_eq!(filename(r#"name="file"; filename="""#), "");
+    assert_eq!(filename(r#"name="file"; filename="a"; filename="b""#), "b");
+    assert_eq!(filename(r#"name="file"; filename="a"; filename="""#), "");
     assert!(name("filename=\"x\"").is_err(), "a part without a name");
 }
 
@@ -150,6 +152,7 @@ fn boundaries() {
     let new = |content_type: &str| Parser::new(content_type).map(|p| p.delimiter);
     assert_eq!(new("multipart/form-data; boundary=abc").unwrap(), b"\r\n--abc");
     assert_eq!(new("Multipart/Form-Data; charset=utf-8; Boundary=\"a b\"").unwrap(), b"\r\n--a b");
+    assert_eq!(new("multipart/form-data; boundary=a; boundary=b").unwrap(), b"\r\n--b");
     assert!(matches!(new("application/json"), Err(FormError::NotMultipart)));
     assert!(matches!(new("multipart/form-data"), Err(FormError::Malformed(_))));
     assert!(matches!(new("multipart/form-data; boundary="), Err(FormError::Malformed(_))));

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::notice::WithoutEffect;
 use crate::clock::Moment;
+use crate::hex;
 use crate::http::body::{ANY_LENGTH, Fields, Query};
 use crate::http::problem::ApiError;
 use crate::id::SessionId;
@@ -223,16 +224,11 @@ pub(super) fn organization(mut query: Query) -> Result<String, ApiError> {
 /// A SHA-256, in hex digits, that two bodies have in common where they differ at most in the order
 /// of their members and in their secrets: a guess at a secret could be tried on this digest.
 fn digest(members: &Map<String, Value>) -> String {
-    use std::fmt::Write as _;
-
     let mut members = members.clone();
     members.remove("session_secrets");
     let mut text = String::new();
     write_canonically(&Value::Object(members), &mut text);
-    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 fn write_canonically(value: &Value, text: &mut String) {

@@ -8,6 +8,7 @@
 //! id that is none. Nothing here knows how a session runs.
 
 mod asked;
+mod events;
 mod notice;
 mod page;
 mod requests;
@@ -30,7 +31,16 @@ use crate::identity::Identity;
 /// The v1 operations of this room, for the document `/v1-openapi.yaml`.
 #[derive(Debug, OpenApi)]
 #[openapi(
-    paths(v1::create, v1::list, v1::details, v1::send, v1::replace_tags, v1::terminate, v1::receipts),
+    paths(
+        v1::create,
+        v1::list,
+        v1::details,
+        v1::send,
+        v1::replace_tags,
+        v1::terminate,
+        v1::receipts,
+        events::follow_v1
+    ),
     components(schemas(HttpValidationError, crate::http::answers::Refusal))
 )]
 pub struct V1Docs;
@@ -52,7 +62,8 @@ pub struct V1Docs;
         v3::replace_tags,
         v3::attachments,
         v3::attachments_for_enterprise,
-        v3::receipts
+        v3::receipts,
+        events::follow_v3
     ),
     components(schemas(HttpValidationError, crate::http::answers::Problem))
 )]
@@ -84,6 +95,7 @@ where
         .route(&format!("{session}/message"), post(v1::send))
         .route(&format!("{session}/tags"), axum::routing::put(v1::replace_tags))
         .route(&format!("{session}/receipts"), get(v1::receipts))
+        .route(&format!("{session}/events"), get(events::follow_v1))
 }
 
 fn of_organization<S>(router: Router<S>, version: &&str) -> Router<S>
@@ -102,6 +114,7 @@ where
         .route(&format!("{one}/tags"), get(v3::tags).post(v3::add_tags).put(v3::replace_tags))
         .route(&format!("{one}/attachments"), get(v3::attachments))
         .route(&format!("{one}/receipts"), get(v3::receipts))
+        .route(&format!("{one}/events"), get(events::follow_v3))
 }
 
 /// The answer to an operation that was refused; of a text, it is the member `message` that is meant.
@@ -127,8 +140,9 @@ fn refused(error: SessionError, text: &'static str) -> ApiError {
             ApiError::Invalid(first.chain(more).collect())
         }
         SessionError::TooLong { .. } => ApiError::invalid(at(text), error.to_string(), "string_too_long"),
-        SessionError::TooManyAttachments { .. } | SessionError::TooManyBytes { .. } => {
-            ApiError::invalid(at(text), error.to_string(), "too_long")
+        SessionError::TooManyAttachments { by_urls, .. } | SessionError::TooManyBytes { by_urls, .. } => {
+            let member = if by_urls { "attachment_urls" } else { text };
+            ApiError::invalid(at(member), error.to_string(), "too_long")
         }
         SessionError::Secret { index, .. } => {
             let loc = at("session_secrets").into_iter().chain(index.map(Loc::from)).collect();
@@ -143,8 +157,10 @@ fn refused(error: SessionError, text: &'static str) -> ApiError {
         }
         SessionError::Judging(_) | SessionError::Sealing(_) => ApiError::Internal(error.into()),
         SessionError::TooManyTags { .. } => ApiError::invalid(at("tags"), error.to_string(), "too_long"),
-        SessionError::QueueFull { .. } => ApiError::TooMany(error.to_string()),
-        SessionError::BadCursor => {
+        SessionError::QueueFull { .. } | SessionError::TooManyStreams { .. } => {
+            ApiError::TooMany(error.to_string())
+        }
+        SessionError::BadCursor | SessionError::NoSuchEvent { .. } => {
             ApiError::invalid(vec!["query".into(), "after".into()], error.to_string(), "value_error")
         }
         SessionError::Db(error) => error.into(),

@@ -82,7 +82,7 @@ impl App {
         let order = KeyOrder {
             kind,
             name: "Ada".to_owned(),
-            org: org.clone(),
+            org: Some(org.clone()),
             role,
             email: (kind == KeyKind::Personal).then(|| "ada@example.org".to_owned()),
             expires_at: None,

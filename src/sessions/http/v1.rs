@@ -106,8 +106,7 @@ pub(super) async fn send(
     let grant = request.may_at_home(Permission::UseDevinSessions)?;
     let id = ids.session()?;
     let new = asked::v1_message(Fields::of_body(body).await?)?;
-    let sender = Some(request.caller.principal_name.as_str());
-    let sent = sessions.send(&grant, id, &new.text, &new.attachment_urls, sender).await?;
+    let sent = sessions.send(&grant, id, &new.text, &new.attachment_urls).await?;
     Ok(Json(SendMessageResponse::new(sent, &new.without_effect)))
 }
 

@@ -192,8 +192,7 @@ pub(super) async fn send(
     let body = Fields::of_body(body).await?;
     may_act_as(&request, &grant, &body, "message_as_user_id")?;
     let new = asked::v3_message(body)?;
-    let sender = Some(request.caller.principal_name.as_str());
-    let sent = sessions.send(&grant, id, &new.text, &new.attachment_urls, sender).await?;
+    let sent = sessions.send(&grant, id, &new.text, &new.attachment_urls).await?;
     Ok(Json(SessionResponse::new(&sessions, sent.session).noting(sent.notices, &new.without_effect)))
 }
 

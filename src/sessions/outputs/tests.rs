@@ -61,13 +61,22 @@ fn what_is_no_plain_file_is_left_out_and_named() {
 }
 
 #[test]
-fn an_output_that_is_a_link_is_not_entered() {
+fn an_output_that_is_a_link_is_not_entered_and_makes_room_for_a_folder() {
     let (dir, workspace, output) = workspace();
     fs::remove_dir(&output).unwrap();
     symlink(dir.path(), &output).unwrap();
     let outputs = collect(&workspace, &OutputLimits::default(), &none_known()).unwrap();
     assert!(outputs.files.is_empty());
-    assert_eq!(left_out(&outputs), [("output", "it is not a folder".to_owned())]);
+    assert_eq!(outputs.left_out.len(), 1);
+    let left = &outputs.left_out[0];
+    assert_eq!(
+        (left.path.as_str(), &left.why),
+        ("output", &Why::NotAFolder { moved_to: "output-2".to_owned() })
+    );
+    assert_eq!(fs::read_link(output.with_file_name("output-2")).unwrap(), dir.path());
+    fs::write(output.join("a"), "1").unwrap();
+    let outputs = collect(&workspace, &OutputLimits::default(), &none_known()).unwrap();
+    assert_eq!((outputs.files.len(), outputs.left_out.len()), (1, 0));
 }
 
 #[test]

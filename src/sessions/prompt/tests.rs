@@ -41,6 +41,7 @@ fn told(earlier: &[Message], text: &str) -> String {
         ],
         read_only: true,
         output_hint: "Write into output/.",
+        interrupted: false,
     }
     .prompt()
 }

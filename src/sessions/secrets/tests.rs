@@ -1,7 +1,7 @@
 use super::*;
 
 fn key(fill: u8) -> SecretKey {
-    SecretKey::parse(&hex(&[fill; 32])).unwrap()
+    SecretKey::parse(&hex::encode(&[fill; 32])).unwrap()
 }
 
 fn secret(name: &str, value: &str) -> SessionSecret {
@@ -11,11 +11,13 @@ fn secret(name: &str, value: &str) -> SessionSecret {
 #[test]
 fn a_key_is_read_in_either_form_and_nothing_else_is_one() {
     let bytes: Vec<u8> = (100..132).collect();
-    let id = SecretKey::parse(&hex(&bytes)).unwrap().id().to_owned();
-    for text in [hex(&bytes).to_uppercase(), STANDARD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)] {
+    let id = SecretKey::parse(&hex::encode(&bytes)).unwrap().id().to_owned();
+    for text in [hex::encode(&bytes).to_uppercase(), STANDARD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)]
+    {
         assert_eq!(SecretKey::parse(&format!(" {text}\n")).unwrap().id(), id);
     }
-    for text in ["", "x", &hex(&bytes[..31]), &hex(&[1; 33]), &STANDARD.encode(&bytes[..31])] {
+    for text in ["", "x", &hex::encode(&bytes[..31]), &hex::encode(&[1; 33]), &STANDARD.encode(&bytes[..31])]
+    {
         assert!(SecretKey::parse(text).is_none(), "{text}");
     }
     let made = new_key_text().unwrap();

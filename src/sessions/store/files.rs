@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::source;
+use super::{add_event, source};
 use crate::attachments::Source;
 use crate::clock::Moment;
 use crate::db::{Conn, DbError, Row};
@@ -24,7 +24,9 @@ pub(in crate::sessions) struct FileRow {
 }
 
 const SELECT: &str = "SELECT attachment_id, source, seq, url, path, state, error, at \
-    FROM session_attachments WHERE session_id = $1 ORDER BY position";
+    FROM session_attachments WHERE session_id = $1 ";
+const ALL: &str = "ORDER BY position";
+const ONE: &str = "AND attachment_id = $2 AND source = $3";
 const LAST: &str = "SELECT COALESCE(MAX(position), 0) AS last FROM session_attachments WHERE session_id = $1";
 const INSERT: &str = "INSERT INTO session_attachments \
     (session_id, attachment_id, source, position, seq, url, path, state, at) \
@@ -32,12 +34,26 @@ const INSERT: &str = "INSERT INTO session_attachments \
 const SET_DELIVERY: &str = "UPDATE session_attachments SET state = $1, path = $2, error = $3, at = $4 \
     WHERE session_id = $5 AND attachment_id = $6 AND source = 'user'";
 const FORGET: &str = "UPDATE session_attachments SET state = 'pending', at = $1 \
-    WHERE session_id = $2 AND source = 'user'";
+    WHERE session_id = $2 AND source = 'user' AND state <> 'pending' \
+    RETURNING attachment_id, source, seq, url, path, state, error, at";
 
 /// Every file of a session, in the order in which they came.
 pub(in crate::sessions) async fn files(conn: &mut Conn, id: &SessionId) -> Result<Vec<FileRow>, DbError> {
-    let rows = sqlx::query(SELECT).bind(id.as_str()).fetch_all(conn).await?;
-    rows.iter().map(file).collect()
+    let sql = sqlx::AssertSqlSafe(format!("{SELECT}{ALL}"));
+    let rows = sqlx::query(sql).bind(id.as_str()).fetch_all(conn).await?;
+    rows.iter().map(row_of).collect()
+}
+
+/// One file of a session.
+pub(in crate::sessions) async fn file(
+    conn: &mut Conn,
+    id: &SessionId,
+    attachment: &str,
+    source: &str,
+) -> Result<FileRow, DbError> {
+    let sql = sqlx::AssertSqlSafe(format!("{SELECT}{ONE}"));
+    let row = sqlx::query(sql).bind(id.as_str()).bind(attachment).bind(source).fetch_one(conn).await?;
+    row_of(&row)
 }
 
 /// A file that the user's message `seq` names; it waits for its delivery.
@@ -83,9 +99,9 @@ pub(in crate::sessions) async fn set_delivery(
         .bind(now.0)
         .bind(id.as_str())
         .bind(attachment.to_string())
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-    Ok(())
+    tell(conn, id, (attachment, Source::User, outcome.ok(), state, outcome.err()), now).await
 }
 
 /// The workspace is not there: every file handed in waits for its delivery again.
@@ -94,7 +110,12 @@ pub(in crate::sessions) async fn forget_deliveries(
     id: &SessionId,
     now: Moment,
 ) -> Result<(), DbError> {
-    sqlx::query(FORGET).bind(now.0).bind(id.as_str()).execute(conn).await?;
+    let rows = sqlx::query(FORGET).bind(now.0).bind(id.as_str()).fetch_all(&mut *conn).await?;
+    for row in &rows {
+        let row = row_of(row)?;
+        let path = row.path.as_deref();
+        tell(conn, id, (row.attachment_id, row.source, path, row.state, row.error.as_deref()), now).await?;
+    }
     Ok(())
 }
 
@@ -115,25 +136,38 @@ async fn insert(
         .bind(path)
         .bind(state.name())
         .bind(now.0)
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-    Ok(())
+    tell(conn, id, (attachment, source, path, state, None), now).await
 }
 
-fn file(row: &Row) -> Result<FileRow, DbError> {
+/// Adds the event that tells how far a file has come: what changes of a receipt, and which one it is.
+async fn tell(
+    conn: &mut Conn,
+    id: &SessionId,
+    (attachment, source, path, state, error): (AttachmentId, Source, Option<&str>, Delivery, Option<&str>),
+    now: Moment,
+) -> Result<(), DbError> {
+    let data = serde_json::json!({
+        "attachment_id": attachment.to_string(),
+        "source": source.name(),
+        "path": path,
+        "state": state.name(),
+        "error": error,
+    });
+    add_event(conn, id, "receipt", &data, now).await
+}
+
+fn row_of(row: &Row) -> Result<FileRow, DbError> {
     let id: &str = row.try_get("attachment_id")?;
     let state: &str = row.try_get("state")?;
-    let states = [Delivery::Pending, Delivery::Delivered, Delivery::Failed];
     Ok(FileRow {
         attachment_id: id.parse().map_err(|_| DbError::Corrupt("session_attachments.attachment_id"))?,
         source: source(row)?,
         seq: row.try_get("seq")?,
         url: row.try_get("url")?,
         path: row.try_get("path")?,
-        state: states
-            .into_iter()
-            .find(|known| known.name() == state)
-            .ok_or(DbError::Corrupt("session_attachments.state"))?,
+        state: Delivery::from_name(state).ok_or(DbError::Corrupt("session_attachments.state"))?,
         error: row.try_get("error")?,
         at: Moment(row.try_get("at")?),
     })

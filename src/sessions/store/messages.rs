@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::source;
+use super::{add_event, source};
 use crate::attachments::Source;
 use crate::clock::Moment;
 use crate::db::{Conn, DbError, Row};
@@ -29,6 +29,7 @@ const TOUCH: &str = "UPDATE sessions SET updated_at = $1 WHERE id = $2";
 const SELECT: &str = "SELECT position, event_id, source, kind, message, user_id, username, created_at \
     FROM session_messages WHERE session_id = $1 ";
 const ALL: &str = "ORDER BY position";
+const AT: &str = "AND position = $2";
 const AFTER: &str = "AND position > $2 ORDER BY position LIMIT $3";
 const EARLIER: &str = "SELECT position, event_id, source, kind, SUBSTR(message, 1, $4) AS message, user_id, \
     username, created_at FROM session_messages \
@@ -40,7 +41,7 @@ pub(in crate::sessions) async fn last_position(conn: &mut Conn, id: &SessionId) 
     Ok(sqlx::query(LAST).bind(id.as_str()).fetch_one(conn).await?.try_get("last")?)
 }
 
-/// Appends a message. NUL characters, which PostgreSQL does not keep, become U+FFFD.
+/// Appends a message, and the event that tells of it. NUL characters, which PostgreSQL does not keep, become U+FFFD.
 pub(in crate::sessions) async fn add_message(
     conn: &mut Conn,
     id: &SessionId,
@@ -61,8 +62,8 @@ pub(in crate::sessions) async fn add_message(
         .bind(now.0)
         .execute(&mut *conn)
         .await?;
-    sqlx::query(TOUCH).bind(now.0).bind(id.as_str()).execute(conn).await?;
-    Ok(())
+    sqlx::query(TOUCH).bind(now.0).bind(id.as_str()).execute(&mut *conn).await?;
+    add_event(conn, id, "message", &serde_json::json!({ "position": position }), now).await
 }
 
 /// Every message.
@@ -70,6 +71,16 @@ pub(in crate::sessions) async fn all(conn: &mut Conn, id: &SessionId) -> Result<
     let sql = sqlx::AssertSqlSafe(format!("{SELECT}{ALL}"));
     let rows = sqlx::query(sql).bind(id.as_str()).fetch_all(conn).await?;
     rows.iter().map(message).collect()
+}
+
+/// The message at a position.
+pub(in crate::sessions) async fn at(
+    conn: &mut Conn,
+    id: &SessionId,
+    position: i64,
+) -> Result<Message, DbError> {
+    let sql = sqlx::AssertSqlSafe(format!("{SELECT}{AT}"));
+    message(&sqlx::query(sql).bind(id.as_str()).bind(position).fetch_one(conn).await?)
 }
 
 /// Up to `limit` messages behind a position.

@@ -11,6 +11,7 @@ pub mod judge;
 pub mod schema;
 pub mod server;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
@@ -22,11 +23,12 @@ use serde_json::Value;
 
 use self::judge::{Verdict, judge};
 use self::schema::Fault;
+use super::agent::McpServer;
 use super::reach::Places;
 use super::store::{self, Claim};
 use super::turn::WorkError;
 use super::workspace::{ATTACHMENTS, SCHEMA, Workspace};
-use super::{SessionError, Sessions, beneath, words};
+use super::{AgentProfile, SessionError, Sessions, beneath, words};
 
 /// Bytes of an output as JSON (1 MiB).
 pub const MAX_OUTPUT: usize = 1 << 20;
@@ -64,20 +66,60 @@ pub(super) struct Left {
     pub provided: Option<Provided>,
     /// What is to be said about one that was not taken.
     pub refused: Option<String>,
-    /// Whether one is required, and the session has none.
-    pub missing: bool,
+    /// Whether one is required, and the session had none before.
+    pub wanting: bool,
 }
 
-/// How a session's agent starts the tool server: inside of its own containment, which has to show it the program.
-///
-/// # Errors
-/// The path of this program is not known.
-pub fn tool_server(places: &Places) -> io::Result<(PathBuf, Vec<String>)> {
-    let schema = places.workspace.join(ATTACHMENTS).join(SCHEMA);
-    let output = places.home.join(PROVIDED);
+impl Left {
+    /// Whether one is required, and there is none.
+    pub(super) fn is_missing(&self) -> bool {
+        self.wanting && self.provided.is_none()
+    }
+
+    /// What was found later; of two outputs the later one counts.
+    pub(super) fn add(&mut self, later: Self) {
+        self.refused = later.refused.or_else(|| self.refused.take().filter(|_| later.provided.is_none()));
+        self.provided = later.provided.or_else(|| self.provided.take());
+        self.wanting |= later.wanting;
+    }
+}
+
+/// How an agent gives its structured output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Channel {
+    /// By the tool server, which it starts itself.
+    Tool,
+    /// In a file of its working folder.
+    File,
+}
+
+impl Channel {
+    /// The channel of a profile's agents. One that a prefix isolates may run where this program is not.
+    pub(super) fn of(profile: &AgentProfile) -> Self {
+        match &profile.acp {
+            Some(acp) if !acp.isolates_itself() => Self::Tool,
+            _ => Self::File,
+        }
+    }
+}
+
+/// How a session's agent starts the tool server, inside of its own containment.
+fn tool_server(places: &Places) -> io::Result<McpServer> {
+    let program = std::env::current_exe()?;
+    // A program that was replaced since it started is called so; its successor serves as well.
+    let program = match program.to_str().and_then(|path| path.strip_suffix(" (deleted)")) {
+        Some(path) => PathBuf::from(path),
+        None => program,
+    };
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
-    let args = vec!["structured-output".to_owned(), text(schema), text(output)];
-    Ok((std::env::current_exe()?, args))
+    let schema = text(places.workspace.join(ATTACHMENTS).join(SCHEMA));
+    let output = text(places.home.join(PROVIDED));
+    Ok(McpServer {
+        name: "satchel".to_owned(),
+        command: program,
+        args: vec!["structured-output".to_owned(), schema, output],
+        env: BTreeMap::new(),
+    })
 }
 
 impl Sessions {
@@ -96,17 +138,24 @@ impl Sessions {
         }
     }
 
-    /// Lays the schema of a session that wants structured output into its workspace, and says what its agent, a
-    /// command, is to be told about it.
+    /// Lays the schema of a session that wants structured output into its workspace; whether it does.
     pub(super) async fn prepare_structured(
         &self,
         claim: &Claim,
         workspace: &Workspace,
-    ) -> Result<Option<String>, WorkError> {
+    ) -> Result<bool, WorkError> {
         let demand = store::demand(&mut *self.db.read().await?, &claim.id).await?;
-        let Some((demand, _)) = demand else { return Ok(None) };
+        let Some((demand, _)) = demand else { return Ok(false) };
         workspace.write_schema(&demand.schema)?;
-        Ok(Some(words::structured_hint(FILE, &format!("{ATTACHMENTS}/{SCHEMA}"))))
+        Ok(true)
+    }
+
+    /// The tool servers that an agent is to start.
+    pub(super) fn tool_servers(&self, channel: Channel, workspace: &Workspace) -> io::Result<Vec<McpServer>> {
+        match channel {
+            Channel::Tool => Ok(vec![tool_server(&self.settings.sandbox.places(workspace))?]),
+            Channel::File => Ok(Vec::new()),
+        }
     }
 
     /// Takes the structured output that a turn left. A good one is removed from the workspace, so that the next turn
@@ -156,7 +205,7 @@ impl Sessions {
             };
             left.refused = Some(words::structured_refused(name, &why));
         }
-        left.missing = demand.required && !given && left.provided.is_none();
+        left.wanting = demand.required && !given;
         Ok(left)
     }
 

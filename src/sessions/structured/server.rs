@@ -15,7 +15,7 @@ use super::schema::{Schema, lines};
 use super::{MAX_OUTPUT, Provided};
 
 /// The tool's name.
-pub(super) const TOOL: &str = "provide_structured_output";
+pub(in crate::sessions) const TOOL: &str = "provide_structured_output";
 /// Revisions of the protocol that are spoken, newest first; for what is used here they are the same.
 const REVISIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 /// Bytes in the longest line that is read.

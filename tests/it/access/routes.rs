@@ -79,6 +79,7 @@ const TABLE: &[(&str, &str, Api, Wants, Sends)] = &[
     ("POST", "/v1/sessions/{session_id}/message", Api::V1, Wants::Use, Sends::Message),
     ("PUT", "/v1/sessions/{session_id}/tags", Api::V1, Wants::Use, Sends::Tags),
     ("GET", "/v1/sessions/{session_id}/receipts", Api::V1, Wants::View, Sends::Nothing),
+    ("GET", "/v1/sessions/{session_id}/events", Api::V1, Wants::View, Sends::Nothing),
     ("GET", "/v3/self", Api::V3, Wants::Nothing, Sends::Nothing),
     ("POST", "{org}/attachments", Api::V3, Wants::Use, Sends::File),
     ("GET", "{org}/attachments/{attachment_id}/{name}", Api::V3, Wants::View, Sends::Nothing),
@@ -95,6 +96,7 @@ const TABLE: &[(&str, &str, Api, Wants, Sends)] = &[
     ("PUT", "{org}/sessions/{devin_id}/tags", Api::V3, Wants::Manage, Sends::Tags),
     ("GET", "{org}/sessions/{devin_id}/attachments", Api::V3, Wants::View, Sends::Nothing),
     ("GET", "{org}/sessions/{devin_id}/receipts", Api::V3, Wants::View, Sends::Nothing),
+    ("GET", "{org}/sessions/{devin_id}/events", Api::V3, Wants::View, Sends::Nothing),
     ("GET", "/v3/enterprise/sessions/{devin_id}/attachments", Api::V3, Wants::ViewAccount, Sends::Nothing),
     ("GET", "/attachments/{attachment_id}/{name}", Api::Either, Wants::View, Sends::Nothing),
     ("DELETE", "/attachments/{attachment_id}/{name}", Api::Either, Wants::Use, Sends::Nothing),
@@ -112,7 +114,12 @@ pub fn routes() -> Vec<Route> {
             paths.push(path.replace("/v1/sessions/", "/v1/session/"));
         }
         let methods = if method == "GET" { &["GET", "HEAD"][..] } else { &[method] };
-        let query = if wants == Wants::ViewAccount { "?org_id={org_id}" } else { "" };
+        let query = match path {
+            _ if wants == Wants::ViewAccount => "?org_id={org_id}",
+            // So that the answer ends.
+            _ if path.ends_with("/events") => "?until=idle",
+            _ => "",
+        };
         for path in paths {
             let of = |&method| Route { method, path: path.clone(), query, api, wants, sends };
             routes.extend(methods.iter().map(of));

@@ -19,6 +19,11 @@ async fn without_a_file_the_answer_is_fastapis_422() {
         ("another field", form::content_type(), form(&[field("other", b"x")])),
         ("a field of that name", form::content_type(), form(&[field("file", b"x")])),
         (
+            "such a field behind a file",
+            form::content_type(),
+            form(&[file("a.csv", b"a,b"), field("file", b"x")]),
+        ),
+        (
             "an empty file name",
             form::content_type(),
             form(&[part("form-data; name=\"file\"; filename=\"\"", b"x")]),
@@ -68,6 +73,10 @@ async fn more_than_a_mebibyte_of_other_parts_is_a_413() {
     let app = TestApp::start().await;
     let half = noise(1, 600_000);
     let body = form(&[field("a", &half), field("b", &half), file("data.csv", b"a,b")]);
+    let answer = send(&app.v1(), &form::content_type(), body).await;
+    assert!(answer.expect(413).detail().contains("1048576 bytes"), "{}", answer.text());
+    let mut body = form(&[field("a", &half), file("data.csv", b"a,b")]);
+    body.extend_from_slice(&half);
     let answer = send(&app.v1(), &form::content_type(), body).await;
     assert!(answer.expect(413).detail().contains("1048576 bytes"), "{}", answer.text());
     assert_eq!(app.count("SELECT COUNT(*) FROM attachments").await, 0);

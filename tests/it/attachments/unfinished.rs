@@ -54,6 +54,23 @@ async fn a_client_that_closes_its_writing_side_too_early_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_body_that_breaks_off_behind_its_form_leaves_nothing() {
+    let app = TestApp::start().await;
+    for size in [1000, 8_000_000] {
+        let body = form(&[file("data.bin", &noise(7, size))]);
+        let mut wire = Wire::open(app.address()).await;
+        wire.send(upload_head(&app.v1(), body.len() as u64 + 10, "")).await.unwrap();
+        wire.send(body).await.unwrap();
+        wire.send("epilog").await.unwrap();
+        wire.finish().await;
+        if let Some(answer) = wire.answer().await {
+            assert_eq!(answer.status, 400, "{}", answer.head);
+        }
+        nothing_is_left(&app).await;
+    }
+}
+
+#[tokio::test]
 async fn a_form_that_breaks_off_leaves_nothing() {
     let app = TestApp::start().await;
     let mut body = form(&[file("data.bin", &noise(7, 2_000_000))]);

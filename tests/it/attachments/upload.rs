@@ -92,7 +92,7 @@ async fn of_several_files_the_last_counts_and_alone_is_kept() {
 #[tokio::test]
 async fn other_parts_are_ignored_up_to_a_mebibyte() {
     let app = TestApp::start().await;
-    let parts = [field("note", &noise(1, 1_000_000)), file("data.csv", b"a,b"), field("file", b"no file")];
+    let parts = [field("note", &noise(1, 1_000_000)), file("data.csv", b"a,b"), field("files", b"no file")];
     send(&app.v1(), "/v1/attachments", form(&parts)).await.expect(200);
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use satchel::sessions::command::HowEnded;
 use satchel::sessions::outputs::{OutputLimits, collect};
 use satchel::sessions::sandbox::{Isolation, Network};
-use satchel::sessions::workspace::Workspace;
+use satchel::sessions::workspace::{Workspace, remove_workspace};
 
 use super::{ALL, BOTH, DATA, Scene, in_each};
 
@@ -59,7 +59,7 @@ async fn a_hostile_program_gets_nothing_and_leaves_nothing() {
         let left: Vec<_> = outputs.left_out.iter().map(|left| left.path.as_str()).collect();
         assert_eq!(left, ["output/hard", "output/link", "output/pipe"]);
         let path = scene.workspace.path().to_owned();
-        scene.workspace.remove().unwrap();
+        remove_workspace(&path).unwrap();
         assert!(!path.exists());
     })
     .await;

@@ -19,7 +19,6 @@ use satchel::sessions::environment::Environment;
 use satchel::sessions::process::Supervisor;
 use satchel::sessions::sandbox::{Isolation, Network, Sandbox};
 use satchel::sessions::workspace::Workspace;
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 const DATA: &[u8] = b"a,b\n1,2\n";
@@ -45,11 +44,9 @@ impl Scene {
         let workspace = Workspace::open(&folder.path().join("one")).unwrap();
         let wanted = Wanted {
             attachment_id: "a1".to_owned(),
-            url: "https://example.com/attachments/a1/data.csv".to_owned(),
             name: "data.csv".to_owned(),
             size: DATA.len() as u64,
-            sha256: Sha256::digest(DATA).iter().map(|byte| format!("{byte:02x}")).collect(),
-            content_type: "text/csv".to_owned(),
+            sha256: crate::support::sha256(DATA),
         };
         workspace.deliver(&wanted, DATA).await.unwrap();
         let mark = format!("mark-{}", uuid::Uuid::new_v4());

@@ -200,6 +200,13 @@ async fn too_many_files_are_refused_before_any_is_looked_up() {
     let prompt: String = (0..2000).map(|n| format!("ATTACHMENT:\"{}\"\n", url(n))).collect();
     let fault = &user.try_open(&json!({ "prompt": prompt })).await.expect(422).json()["detail"][0];
     assert!(fault["msg"].as_str().unwrap().contains("2000 attachments; at most 50"), "{fault}");
+    assert_eq!(fault["loc"], json!(["body", "prompt"]));
+    // Where the text alone names few enough, the list is at fault.
+    let urls: Vec<String> = (0..50).map(url).collect();
+    let body = json!({ "prompt": format!("ATTACHMENT:\"{}\"", url(50)), "attachment_urls": urls });
+    let fault = &user.try_open(&body).await.expect(422).json()["detail"][0];
+    assert!(fault["msg"].as_str().unwrap().contains("51 attachments; at most 50"), "{fault}");
+    assert_eq!(fault["loc"], json!(["body", "attachment_urls"]));
     let urls: Vec<String> = (0..1001).map(url).collect();
     let answer = user.try_open(&json!({ "prompt": "x", "attachment_urls": urls })).await;
     let fault = &answer.expect(422).json()["detail"][0];

@@ -1,6 +1,7 @@
 //! A worker's claim on a session: it is kept while the work goes on, and a worker that has lost it
 //! writes nothing more. In the process, because the length of a lease is nobody's to configure.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ struct Room {
     db: Db,
     sessions: Arc<Sessions>,
     grant: Grant,
-    worker: JoinHandle<()>,
+    worker: JoinHandle<io::Result<()>>,
     stop: CancellationToken,
 }
 
@@ -96,7 +97,7 @@ impl Room {
 
     async fn close(self) {
         self.stop.cancel();
-        self.worker.await.unwrap();
+        self.worker.await.unwrap().unwrap();
     }
 }
 
@@ -110,7 +111,7 @@ async fn grant(db: &Db) -> Grant {
     let order = KeyOrder {
         kind: KeyKind::ServiceUser,
         name: "ada".to_owned(),
-        org: org.clone(),
+        org: Some(org.clone()),
         role: Some(Role::OrgAdmin),
         email: None,
         expires_at: None,

@@ -102,7 +102,7 @@ async fn a_truncated_file_keeps_the_agent_from_starting() {
     let file = app.v3().upload("data.bin", bytes.clone()).await;
     let (path, _) = stored(&app, &bytes);
     fs::File::options().write(true).open(path).unwrap().set_len(1000).unwrap();
-    undelivered(&app, &file, "the stored bytes are missing").await;
+    undelivered(&app, &file, "the stored bytes have changed: there are 1000, not 300000").await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 mod asking;
 mod claims;
 mod delivery;
+mod events;
 mod lists;
 mod queue;
 mod restart;

@@ -144,7 +144,8 @@ async fn a_program_that_is_not_there_any_more_ends_the_session() {
 
 #[tokio::test]
 async fn an_end_that_is_asked_for_stops_the_agent_and_keeps_its_outputs() {
-    let app = TestApp::with_agent("", &format!("echo half > output/half.txt; {AT_WORK}")).await;
+    let script = format!("echo half an answer; echo half > output/half.txt; {AT_WORK}");
+    let app = TestApp::with_agent("", &script).await;
     let session = app.v3().open("hello").await;
     app.written(&session, "ready").await;
     let ended = session.end().await.expect(200).json();
@@ -153,6 +154,32 @@ async fn an_end_that_is_asked_for_stops_the_agent_and_keeps_its_outputs() {
     assert_eq!(receipts[0]["path"], "output/half.txt");
     let half = session.user.get(receipts[0]["url"].as_str().unwrap()).await;
     assert_eq!(half.expect(200).text(), "half\n");
+    let line = format!("ATTACHMENT:{}", receipts[0]["url"]);
+    assert_eq!(session.answers().await, ["half an answer".to_owned(), line]);
+}
+
+#[tokio::test]
+async fn what_took_the_place_of_the_output_folder_is_moved_aside_and_named() {
+    let script = "read -r how; echo \"$how\" > output/told.txt && echo written; case \"$how\" in
+        link) rm -r output; ln -s /etc output ;;
+        file) rm -r output; echo mine > output ;;
+        fifo) rm -r output; mkfifo output ;;
+        esac";
+    let app = TestApp::with_agent("", script).await;
+    // The hint is the rest of the prompt; a later prompt begins with the conversation so far.
+    for how in ["link", "file", "fifo"] {
+        let session = app.v3().open(how).await;
+        session.until_waiting().await;
+        let answers = session.answers().await;
+        assert_eq!(answers[0], "written");
+        assert!(answers[1].contains("- output: it was no folder any more"), "{}", answers[1]);
+        assert!(answers[1].ends_with("is now `output-2`"), "{}", answers[1]);
+        session.say("again").await;
+        session.until_waiting().await;
+        let receipts = session.receipts().await;
+        assert_eq!(receipts[0]["path"], "output/told.txt", "the folder is there again: {receipts:#?}");
+        assert!(app.workspace(&session).join("output-2").symlink_metadata().is_ok());
+    }
 }
 
 #[tokio::test]

@@ -130,6 +130,14 @@ impl TestApp {
         self.user(&text("org_id"), Some(&text("key")), &text("id"))
     }
 
+    /// A key of a kind whose time is over.
+    pub async fn expired_key(&self, kind: &str) -> User {
+        let user = self.key(&["--kind", kind, "--expires-in-seconds", "1"]).await;
+        let path = if user.is_v3() { "/v3/self" } else { "/v1/auth_status" };
+        eventually("the key expires", async || (user.get(path).await.status == 401).then_some(())).await;
+        user
+    }
+
     /// Makes a second organisation; its id.
     pub async fn other_org(&self) -> String {
         let made = self.cli(&["orgs", "create", "Other", "--json"]).await.json();

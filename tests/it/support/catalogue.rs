@@ -21,11 +21,12 @@ impl TestApp {
         rows[0].as_object().unwrap().values().next().unwrap().as_i64().unwrap()
     }
 
-    /// Every file below `blobs`, with its size and the bytes of disk that it takes.
+    /// Every file of the store that holds bytes of uploads, with its size and the bytes of disk that it takes.
     pub fn blob_files(&self) -> Vec<(std::path::PathBuf, u64, u64)> {
         use std::os::unix::fs::MetadataExt;
         let mut files = Vec::new();
-        let mut folders = vec![self.data().join("blobs")];
+        let mut folders =
+            ["staging", "files", "packs"].map(|name| self.data().join("blobs").join(name)).to_vec();
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let entry = entry.unwrap();

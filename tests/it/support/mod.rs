@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod catalogue;
+pub mod events;
 pub mod form;
 pub mod sessions;
 pub mod strace;
@@ -50,5 +51,5 @@ pub fn noise(seed: u64, size: usize) -> Vec<u8> {
 /// The SHA-256 of some bytes, in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    satchel::hex::encode(Sha256::digest(bytes))
 }

@@ -3,16 +3,19 @@
 //! Every option is a field here; its documentation is the operator's, and `satchel.example.toml` is
 //! made from it. Unknown keys are refused, with the nearest right one named.
 
+mod judge;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use confique::meta::FieldKind;
 use confique::{Config as _, Layer as _};
 use serde::Deserialize;
 
 use crate::sessions::command::PromptVia;
 use crate::sessions::sandbox::{Isolation, Network};
+
+use judge::{check_environment, check_key};
 
 /// The configuration of one service.
 #[derive(Debug, Clone, confique::Config)]
@@ -77,6 +80,10 @@ pub struct Config {
     /// Uploads of one key in flight at once; more are answered 429.
     #[config(env = "SATCHEL_UPLOADS_PER_KEY", default = 512)]
     pub uploads_per_key: usize,
+
+    /// Event streams of one key open at once; more are answered 429.
+    #[config(env = "SATCHEL_STREAMS_PER_KEY", default = 64)]
+    pub streams_per_key: usize,
 
     /// Seconds for which requests and turns in flight may go on once the service is to stop.
     #[config(env = "SATCHEL_DRAIN_SECONDS", default = 10)]
@@ -301,53 +308,6 @@ impl Config {
             _ => None,
         })
     }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        let contradiction = |text: String| Err(ConfigError::Contradiction(text));
-        if !self.listen.ip().is_loopback() && self.public_url.is_none() {
-            return contradiction(format!(
-                "listening on {} needs `public_url`: the address under which clients reach the service \
-                 (`--public-url https://files.example.org`)",
-                self.listen
-            ));
-        }
-        if let Some(name) = &self.default_agent
-            && !self.agents.contains_key(name)
-        {
-            return contradiction(format!("`default_agent` is `{name}`, but there is no [agents.{name}]"));
-        }
-        if self.default_agent.is_none() && self.agents.len() > 1 {
-            return contradiction(
-                "there are several agents: say with `default_agent` which one is to work".into(),
-            );
-        }
-        let zeroes = [
-            ("max_connections", self.max_connections),
-            ("requests_per_key", self.requests_per_key),
-            ("uploads_per_key", self.uploads_per_key),
-            ("sessions_per_org", self.sessions_per_org),
-            ("session_slots", self.session_slots.unwrap_or(1)),
-        ];
-        if let Some((name, _)) = zeroes.iter().find(|(_, value)| *value == 0) {
-            return contradiction(format!(
-                "`{name}` is 0, with which nothing would ever be done: 1 is the least"
-            ));
-        }
-        for (name, agent) in &self.agents {
-            if self.isolation == Some(Isolation::None) && agent.network == Some(Network::None) {
-                return contradiction(format!(
-                    "[agents.{name}]: `network = \"none\"` needs an isolation, and `isolation` is \"none\""
-                ));
-            }
-            let by_file = agent.prompt == Some(PromptVia::File);
-            if by_file != agent.args.iter().any(|arg| arg.contains("{prompt_file}")) {
-                return contradiction(format!(
-                    "[agents.{name}]: `prompt = \"file\"` and `{{prompt_file}}` in `args` go together"
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 fn read_file(path: &Path) -> Result<<Config as confique::Config>::Layer, ConfigError> {
@@ -368,76 +328,5 @@ fn read_file(path: &Path) -> Result<<Config as confique::Config>::Layer, ConfigE
     toml::from_str(&text).map_err(|error| ConfigError::Value(error.to_string()))
 }
 
-/// Refuses `SATCHEL_…` variables that mean nothing.
-fn check_environment(names: impl Iterator<Item = String>) -> Result<(), ConfigError> {
-    let known: Vec<&str> = Config::META
-        .fields
-        .iter()
-        .filter_map(|field| match field.kind {
-            FieldKind::Leaf { env, .. } => env,
-            FieldKind::Nested { .. } => None,
-        })
-        .collect();
-    for name in names.filter(|name| name.starts_with("SATCHEL_")) {
-        check_key("environment variable".to_owned(), &name, &known)?;
-    }
-    Ok(())
-}
-
-fn check_key(place: String, key: &str, known: &[&str]) -> Result<(), ConfigError> {
-    if known.contains(&key) {
-        return Ok(());
-    }
-    let nearest =
-        known.iter().max_by(|a, b| strsim::jaro_winkler(key, a).total_cmp(&strsim::jaro_winkler(key, b)));
-    let nearest = nearest.copied().unwrap_or_default().to_owned();
-    Err(ConfigError::UnknownKey { place, key: key.to_owned(), nearest })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<<Config as confique::Config>::Layer, String> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        read_file(file.path()).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn an_unknown_key_is_refused_with_the_nearest_right_one() {
-        let error = read("max_upload_byte = 1").unwrap_err();
-        assert_eq!(error, "unknown configuration key `max_upload_byte`; did you mean `max_upload_bytes`?");
-        let error = read("[agents.a]\nprogram = \"x\"\ntimeout_seconds = 1").unwrap_err();
-        assert_eq!(
-            error,
-            "unknown key of [agents.a] `timeout_seconds`; did you mean `turn_timeout_seconds`?"
-        );
-        let error = check_environment(["SATCHEL_LISTN".to_owned()].into_iter()).unwrap_err().to_string();
-        assert_eq!(error, "unknown environment variable `SATCHEL_LISTN`; did you mean `SATCHEL_LISTEN`?");
-    }
-
-    #[test]
-    fn every_key_of_a_profile_is_read() {
-        let text = "[agents.a]\nprogram = \"/bin/cat\"\nargs = [\"{prompt_file}\"]\nprompt = \"file\"\n\
-            env = { A = \"b\" }\npass_env = [\"K\"]\nread_paths = [\"/opt\"]\nnetwork = \"none\"\n\
-            turn_timeout_seconds = 5\nkill_grace_seconds = 1\nmax_answer_bytes = 10\noutput_hint = \"\"";
-        let table: toml::Table = toml::from_str(text).unwrap();
-        let keys = table["agents"]["a"].as_table().unwrap();
-        assert!(AGENT_KEYS.iter().all(|key| keys.contains_key(*key)), "the test misses a key");
-        let layer = read(text).unwrap();
-        let agents = layer.agents.unwrap();
-        assert_eq!(agents["a"].prompt, Some(PromptVia::File));
-        assert_eq!(agents["a"].network, Some(Network::None));
-    }
-
-    #[test]
-    fn a_public_address_needs_a_public_url() {
-        let mut layer = read("listen = \"0.0.0.0:8080\"").unwrap();
-        let load =
-            |layer| Config::builder().preloaded(layer).load().unwrap().check().map_err(|e| e.to_string());
-        assert!(load(layer).unwrap_err().contains("needs `public_url`"));
-        layer = read("listen = \"0.0.0.0:8080\"\npublic_url = \"https://files.example.org/\"").unwrap();
-        assert!(load(layer).is_ok());
-    }
-}
+mod tests;
