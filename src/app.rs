@@ -31,6 +31,7 @@ use crate::http::{health, problem, serve};
 use crate::identity::{self, Identity};
 use crate::sessions::process::Supervisor;
 use crate::sessions::sandbox::{Isolation, Network, Sandbox};
+use crate::sessions::secrets::SecretKey;
 use crate::sessions::{self, AgentProfile, Sessions};
 use crate::telemetry::{self, Metrics};
 
@@ -160,6 +161,7 @@ impl App {
         let blobs = Arc::new(blobs);
         let (profiles, default_agent) = profiles(config)?;
         check_read_paths(config, folder)?;
+        let secret_key = secret_key(config, &profiles, folder)?;
         let sessions_dir = folder.join("sessions");
         fs::DirBuilder::new().mode(0o700).recursive(true).create(&sessions_dir)?;
         let sandbox = probe(config, &profiles, &sessions_dir).await?;
@@ -187,6 +189,7 @@ impl App {
         ));
         let settings = session_settings(config, profiles, &default_agent, sandbox, sessions_dir, &public_url)
             .with_context(|| format!("there is no agent `{default_agent}`"))?;
+        let settings = sessions::Settings { secret_key, ..settings };
         let sessions = Arc::new(Sessions::new(db.clone(), Arc::clone(&attachments), settings));
         let kept = attachments.metrics().clone();
         let metrics = Metrics::new(|registry| {
@@ -316,6 +319,20 @@ fn other_urls(config: &Config, address: SocketAddr) -> Vec<String> {
         urls.push(format!("http://localhost:{}", address.port()));
     }
     urls
+}
+
+/// The key for the secrets of sessions, where the operator gives one.
+fn secret_key(
+    config: &Config,
+    profiles: &[AgentProfile],
+    folder: &DataFolder,
+) -> anyhow::Result<Option<SecretKey>> {
+    let Some(path) = &config.secret_key_file else { return Ok(None) };
+    let shown: Vec<PathBuf> =
+        profiles.iter().flat_map(|profile| profile.command.read_paths.iter().cloned()).collect();
+    let key = SecretKey::read(path, folder.path(), &shown)?;
+    tracing::info!(key = key.id(), "session secrets are taken");
+    Ok(Some(key))
 }
 
 /// Finds out how agents can be contained here, with the strictest network that a profile wants.

@@ -7,6 +7,7 @@ mod admin;
 mod agents;
 mod check_prompt;
 mod first_run;
+mod secret_key;
 mod serve;
 mod session;
 
@@ -56,10 +57,26 @@ enum Command {
     /// Try agent profiles out, and list them.
     #[command(subcommand)]
     Agents(agents::AgentsCommand),
+    /// Make the key that session secrets are encrypted with.
+    SecretKey {
+        /// The file to write, outside of the data folder; nothing may be there.
+        file: PathBuf,
+    },
     /// Print the commented example configuration.
     ExampleConfig,
     /// The built-in agent: reads the files it was handed and writes output/report.md.
     ExampleAgent,
+    /// Takes structured output from an agent, over the Model Context Protocol; agents start it.
+    #[command(hide = true)]
+    StructuredOutput {
+        /// The JSON Schema.
+        schema: PathBuf,
+        /// The file to write.
+        output: PathBuf,
+    },
+    /// Judges a JSON Schema and a value; used by the service itself.
+    #[command(hide = true)]
+    JudgeOutput,
     /// Runs one agent contained; used by the service itself.
     #[command(hide = true)]
     Contain,
@@ -78,6 +95,9 @@ struct ServeArgs {
     /// Address under which clients reach the service [default: http://ADDR].
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+    /// File with the key that session secrets are encrypted with; `satchel secret-key` makes one.
+    #[arg(long, value_name = "FILE")]
+    secret_key_file: Option<PathBuf>,
 }
 
 /// Where the service keeps everything.
@@ -134,12 +154,19 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Session(command) => within_runtime(session::run(command)),
         Command::CheckPrompt(command) => check_prompt::check(&command),
         Command::Agents(command) => within_runtime(agents::run(command)),
+        Command::SecretKey { file } => secret_key::make(&file),
         Command::ExampleConfig => print(&Config::example()),
         Command::ExampleAgent => {
             let workspace = std::env::current_dir().context("the working folder is gone")?;
             example_agent::run(&workspace, &mut io::stdin().lock(), &mut io::stdout().lock())?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::StructuredOutput { schema, output } => {
+            let (mut input, mut answers) = (io::stdin().lock(), io::stdout().lock());
+            sessions::structured::server::serve(&schema, &output, &mut input, &mut answers)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::JudgeOutput => Ok(sessions::structured::judge::judge_main()),
         Command::Contain => Ok(sessions::contain::contain_main()),
     }
 }

@@ -22,6 +22,7 @@ pub(super) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
         role: args.role,
         listen: args.listen,
         public_url: args.public_url,
+        secret_key_file: args.secret_key_file,
         ..args.folder.flags()
     })?;
     telemetry::start_logging(&config.log)?;

@@ -104,6 +104,12 @@ pub struct Config {
     #[config(env = "SATCHEL_LENIENT_REFERENCES", default = false)]
     pub lenient_references: bool,
 
+    /// File with the key that the secrets of sessions are encrypted with (`satchel secret-key FILE`
+    /// makes one); outside of the data folder, and closed to others. Default: none, and session
+    /// secrets are refused.
+    #[config(env = "SATCHEL_SECRET_KEY_FILE")]
+    pub secret_key_file: Option<PathBuf>,
+
     /// How agents are contained: "bubblewrap", "landlock" or "none". Default: the first of
     /// bubblewrap and Landlock that a probe at start finds to work; the service does not start if
     /// neither does. With "none" agents can read and change whatever the service can.
@@ -235,6 +241,8 @@ pub struct Flags {
     pub data: Option<PathBuf>,
     /// `--public-url`.
     pub public_url: Option<String>,
+    /// `--secret-key-file`.
+    pub secret_key_file: Option<PathBuf>,
 }
 
 /// What is wrong with a configuration.
@@ -284,6 +292,7 @@ impl Config {
         over.listen = flags.listen;
         over.data = flags.data;
         over.public_url = flags.public_url;
+        over.secret_key_file = flags.secret_key_file;
         let mut builder = Self::builder().preloaded(over).env();
         if let Some(path) = &flags.config {
             builder = builder.preloaded(read_file(path)?);

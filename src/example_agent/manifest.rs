@@ -12,6 +12,8 @@ use serde::Deserialize;
 
 /// The name of the manifest inside `attachments/`.
 pub const FILE_NAME: &str = "MANIFEST.json";
+/// Files in `attachments/` that are the service's own.
+pub const OF_THE_SERVICE: [&str; 2] = [FILE_NAME, "structured_output.schema.json"];
 
 /// Bytes of a manifest that are read; a longer one is ignored.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;

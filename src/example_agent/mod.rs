@@ -61,8 +61,9 @@ pub enum ExampleAgentError {
 /// Describes every regular file of `workspace/attachments/` in `workspace/output/report.md` and writes
 /// a short message for a person to `answer`, which begins with [`FIRST_SENTENCE`].
 ///
-/// `MANIFEST.json` is not described; where it parses, the types and digests it declares are used. A
-/// missing `attachments/` counts as an empty one; `output/` is made when it is missing.
+/// `MANIFEST.json` and the schema of structured output are not described; where the manifest parses, the
+/// types and digests it declares are used. A missing `attachments/` counts as an empty one; `output/` is
+/// made when it is missing.
 ///
 /// # Errors
 ///
@@ -103,7 +104,7 @@ fn file_names(folder: &Path) -> io::Result<Vec<OsString>> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
-        if entry.file_type()?.is_file() && name != manifest::FILE_NAME {
+        if entry.file_type()?.is_file() && !manifest::OF_THE_SERVICE.iter().any(|own| name == *own) {
             names.push(name);
         }
     }

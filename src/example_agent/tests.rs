@@ -186,6 +186,8 @@ fn the_manifest_helps_but_is_not_needed() {
         assert_has(&report, &["(**not what the manifest declares**)"]);
         assert_has(&answer, &["its SHA-256 is not what the manifest declares"]);
     }
+    workspace.put("structured_output.schema.json", b"{}");
+    assert_has(&workspace.run().1, &["- Files: 2\n"]);
     workspace.put("MANIFEST.json", b"{ nonsense");
     assert_has(&workspace.run().1, &["## export", "- Kind: text"]);
 }

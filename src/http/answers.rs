@@ -108,6 +108,12 @@ pub fn one_of(texts: &[&str]) -> Object {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(texts.iter().copied())).build()
 }
 
+/// Any JSON value.
+pub fn any_value() -> Object {
+    let all = [Type::Array, Type::Boolean, Type::Null, Type::Number, Type::Object, Type::String];
+    ObjectBuilder::new().schema_type(SchemaType::from_iter(all)).build()
+}
+
 /// A text that is one of these, or null.
 pub fn one_of_or_null(texts: &[&str]) -> Object {
     let values = texts.iter().map(|text| serde_json::Value::from(*text));

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::acp;
 use super::command::CommandAgent;
+use super::environment::Environment;
 use super::sandbox::Sandbox;
 use super::settings::AgentProfile;
 use super::workspace::Workspace;
@@ -25,8 +26,8 @@ use super::workspace::Workspace;
 pub(super) struct Start<'a> {
     pub(super) sandbox: &'a Sandbox,
     pub(super) workspace: Arc<Workspace>,
-    /// Variables over those of the profile.
-    pub(super) extra_env: BTreeMap<String, String>,
+    /// Variables of the session's own; those of the profile win.
+    pub(super) extra_env: Environment,
     /// Tool servers that an ACP agent is to start itself.
     pub(super) mcp_servers: Vec<McpServer>,
     /// The conversation to take up again, as an earlier process of this session called it.

@@ -22,6 +22,7 @@ use super::agent::{self, Agent, Failure, How, Told};
 use super::complaints::Complaints;
 use super::confine::ProcessLimits;
 use super::contain::End;
+use super::environment::Environment;
 use super::process::{Contained, Control};
 use super::sandbox::{Launch, Network, Sandbox, find_program};
 use super::workspace::Workspace;
@@ -81,6 +82,13 @@ impl CommandProfile {
     }
 }
 
+impl CommandProfile {
+    /// Whether the profile decides what this variable is.
+    pub(super) fn sets(&self, name: &str) -> bool {
+        self.env.contains_key(name) || self.pass_env.iter().any(|passed| passed == name)
+    }
+}
+
 /// How a prompt reaches a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -126,19 +134,20 @@ pub enum HowEnded {
 }
 
 /// Runs one turn: starts the program, gives it the prompt, and answers when it and everything it started is gone. A
-/// future that is dropped kills all of it too.
+/// future that is dropped kills all of it too. `extra` are variables of the session's own; the profile's win.
 pub async fn run_turn(
     profile: &CommandProfile,
     sandbox: &Sandbox,
     workspace: &Workspace,
     prompt: &str,
+    extra: &Environment,
     cancel: CancellationToken,
 ) -> TurnEnd {
     let lent = match profile.prompt_via {
         PromptVia::Stdin => None,
         PromptVia::File => Some(format!(".prompt-{}.txt", uuid::Uuid::new_v4())),
     };
-    let end = match start(profile, sandbox, workspace, prompt, lent.as_deref()).await {
+    let end = match start(profile, sandbox, workspace, prompt, extra, lent.as_deref()).await {
         Ok(agent) => follow(profile, workspace, prompt, agent, cancel).await,
         Err(error) => TurnEnd {
             how: not_started(&error),
@@ -160,12 +169,12 @@ pub(super) struct CommandAgent {
     profile: CommandProfile,
     sandbox: Sandbox,
     workspace: Arc<Workspace>,
+    extra: Environment,
 }
 
 impl CommandAgent {
-    pub(super) fn new(mut profile: CommandProfile, with: agent::Start<'_>) -> Self {
-        profile.env.extend(with.extra_env);
-        Self { profile, sandbox: with.sandbox.clone(), workspace: with.workspace }
+    pub(super) fn new(profile: CommandProfile, with: agent::Start<'_>) -> Self {
+        Self { profile, sandbox: with.sandbox.clone(), workspace: with.workspace, extra: with.extra_env }
     }
 }
 
@@ -185,7 +194,8 @@ impl Agent for CommandAgent {
         cancel: &'a CancellationToken,
     ) -> BoxFuture<'a, agent::TurnEnd> {
         Box::pin(async {
-            let end = run_turn(&self.profile, &self.sandbox, &self.workspace, prompt, cancel.clone()).await;
+            let Self { profile, sandbox, workspace, extra } = &*self;
+            let end = run_turn(profile, sandbox, workspace, prompt, extra, cancel.clone()).await;
             let how = match end.how {
                 HowEnded::Exited(0) => How::Done,
                 HowEnded::Exited(status) => How::Failed(Failure::Exited(status)),
@@ -226,6 +236,7 @@ async fn start(
     sandbox: &Sandbox,
     workspace: &Workspace,
     prompt: &str,
+    extra: &Environment,
     lent: Option<&str>,
 ) -> io::Result<Contained> {
     let Some(program) = find_program(&profile.program) else {
@@ -243,7 +254,7 @@ async fn start(
     let launch = Launch {
         program: &program,
         args,
-        env: environment(profile),
+        env: environment(profile, extra),
         read_paths: &profile.read_paths,
         network: profile.network,
         limits: profile.limits.clone(),
@@ -252,17 +263,19 @@ async fn start(
 }
 
 /// The whole environment of the agent but for the folders of its session.
-pub(super) fn environment(profile: &CommandProfile) -> BTreeMap<String, String> {
-    let mut env = BTreeMap::from(
-        [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LANG", "C.UTF-8")]
-            .map(|(n, v)| (n.to_owned(), v.to_owned())),
-    );
+pub(super) fn environment(profile: &CommandProfile, extra: &Environment) -> Environment {
+    let mut env = Environment::default();
+    env.set("PATH", "/usr/local/bin:/usr/bin:/bin");
+    env.set("LANG", "C.UTF-8");
+    env.extend(extra);
     for name in &profile.pass_env {
         if let Ok(value) = std::env::var(name) {
-            env.insert(name.clone(), value);
+            env.set(name.as_str(), value);
         }
     }
-    env.extend(profile.env.clone());
+    for (name, value) in &profile.env {
+        env.set(name.as_str(), value.as_str());
+    }
     env
 }
 

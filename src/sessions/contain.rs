@@ -10,7 +10,6 @@
 //! a secret. Without bubblewrap the supervisor starts this program once more to confine itself and become the agent,
 //! because the confinement must hold the agent and not the supervisor.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -32,6 +31,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::confine::{self, LandlockRules, ProcessLimits};
 use super::descendants::descendants;
+use super::environment::Environment;
 
 /// Asks the supervisor to send SIGTERM to the agent and what it started.
 pub(crate) const TERMINATE: u8 = b'T';
@@ -49,7 +49,7 @@ pub(crate) struct Spec {
     pub(crate) supervisor: Option<i32>,
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<String>,
-    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) env: Environment,
     pub(crate) cwd: PathBuf,
     pub(crate) limits: ProcessLimits,
     pub(crate) confinement: Confinement,
@@ -252,7 +252,7 @@ impl Agent {
                 .args(["--json-status-fd", &writer.as_raw_fd().to_string()])
                 .args(&spec.args)
                 .env_clear()
-                .envs(&spec.env)
+                .envs(spec.env.iter())
                 .current_dir(&spec.cwd)
                 .stdin(stdin)
                 .stdout(stdout)
@@ -335,7 +335,7 @@ fn become_agent(spec: &Spec, supervisor: i32, streams: &Streams) -> String {
     Command::new(&spec.program)
         .args(&spec.args)
         .env_clear()
-        .envs(&spec.env)
+        .envs(spec.env.iter())
         .current_dir(&spec.cwd)
         .exec()
         .to_string()

@@ -37,13 +37,21 @@ impl Sessions {
     pub async fn create(&self, grant: &Grant, new: NewSession) -> Result<Created, SessionError> {
         self.check_length(&new.prompt)?;
         let tags = distinct(new.tags)?;
+        let key = self.key_for(&new.secrets)?;
+        if let Some(demand) = &new.structured_output {
+            self.check_demand(demand).await?;
+        }
+        let idempotency_key = new.idempotency_key.map(|digest| match key {
+            Some(key) => format!("{digest}.{}", key.digest(&new.secrets)),
+            None => digest,
+        });
         let reading =
             prompt::read(&new.prompt, &new.attachment_urls, self.attachments.urls(), self.reference_mode());
         self.check_number(&reading)?;
         let now = clock::now();
         let caller = grant.caller();
         let mut tx = self.db.write().await?;
-        if let Some(key) = &new.idempotency_key {
+        if let Some(key) = &idempotency_key {
             let since = now.minus(EQUAL_WITHIN);
             let (org, by, idle) = (grant.org(), &caller.principal_id, self.idle_since(now));
             if let Some(session) = store::find_equal(&mut tx, org, by, key, since, idle).await? {
@@ -66,12 +74,19 @@ impl Sessions {
             status_detail: None,
             status_at: now,
             idle_limit_passed: false,
+            structured_output: None,
             archived: false,
             api: new.api,
             created_at: now,
             updated_at: now,
         };
-        store::insert(&mut tx, &session, &new.fields, new.idempotency_key.as_deref()).await?;
+        store::insert(&mut tx, &session, &new.fields, idempotency_key.as_deref()).await?;
+        if let Some(demand) = &new.structured_output {
+            store::add_demand(&mut tx, &id, demand).await?;
+        }
+        for sealed in key.map(|key| key.seal_all(&id, &new.secrets)).transpose()?.unwrap_or_default() {
+            store::add_secret(&mut tx, &id, &sealed).await?;
+        }
         self.add_to_inbox(&mut tx, grant, &id, 1, &resolved, &reading.notices).await?;
         if let Some(warning) = self.isolation_notice() {
             store::add_message(&mut tx, &id, &words::notice(warning), now).await?;

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::beneath;
-use super::workspace::{ATTACHMENTS, MANIFEST, Workspace};
+use super::workspace::{ATTACHMENTS, RESERVED, Workspace};
 use crate::attachments::filename::{fold, numbered};
 use crate::hex;
 
@@ -194,7 +194,7 @@ impl Drop for Part<'_> {
 fn find_delivered(folder: &OwnedFd, wanted: &Wanted) -> io::Result<Option<String>> {
     let taken = taken_names(folder)?;
     for name in candidates(&wanted.name) {
-        if fold(&name) == fold(MANIFEST) {
+        if is_reserved(&name) {
             continue;
         }
         if !is_taken(&taken, &name) {
@@ -239,8 +239,13 @@ fn candidates(name: &str) -> impl Iterator<Item = String> {
     std::iter::once(name.to_owned()).chain((2..NAMES_TRIED).map(|n| numbered(name, n)))
 }
 
+/// Whether `attachments/` keeps a name for itself.
+fn is_reserved(name: &str) -> bool {
+    RESERVED.iter().any(|reserved| fold(name) == fold(reserved))
+}
+
 fn is_taken(taken: &HashSet<String>, name: &str) -> bool {
-    fold(name) == fold(MANIFEST) || taken.contains(&fold(name))
+    is_reserved(name) || taken.contains(&fold(name))
 }
 
 fn taken_names(folder: &OwnedFd) -> io::Result<HashSet<String>> {

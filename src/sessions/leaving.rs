@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::store::{self, Claim, Held, Settled};
+use super::structured::Left;
 use super::turn::WorkError;
 use super::workspace::Workspace;
 use super::{Sessions, Status, StatusDetail, words};
@@ -24,6 +25,8 @@ const MAX_RESTS: i64 = 10;
 pub(super) enum After {
     /// The turn ended; the session waits for a message.
     Turn,
+    /// The turn ended with the final structured output.
+    Finished,
     /// The turn failed; a message may overcome it.
     Failure,
     /// The agent had not all of its files, or the service failed too often: the messages are still to
@@ -56,6 +59,8 @@ pub(super) struct Report {
     pub(super) left_out: Vec<(String, String)>,
     /// What the service says.
     pub(super) notice: Option<String>,
+    /// What became of the structured output.
+    pub(super) structured: Left,
 }
 
 impl Report {
@@ -107,7 +112,17 @@ impl Sessions {
             _ => None,
         };
         let cut_short = cut_short.filter(|_| begun && !held.stop_requested);
-        for notice in report.notice.as_deref().into_iter().chain(cut_short) {
+        let structured = &report.structured;
+        let after = match &structured.provided {
+            Some(provided) if provided.is_final && after == After::Turn => After::Finished,
+            _ => after,
+        };
+        if let Some(provided) = &structured.provided {
+            store::set_structured_output(&mut tx, &claim.id, provided).await?;
+        }
+        let missing = (structured.is_missing() && after == After::Turn).then_some(words::STRUCTURED_MISSING);
+        let notices = report.notice.as_deref().into_iter().chain(cut_short);
+        for notice in notices.chain(structured.refused.as_deref()).chain(missing) {
             store::add_message(&mut tx, &claim.id, &words::notice(notice), now).await?;
         }
         let to = settled(claim, &held, after, self.settings.restart_waits);
@@ -196,8 +211,9 @@ fn settled(claim: &Claim, held: &Held, after: After, waits: [Duration; 2]) -> Se
         return to(Status::Exit, Some(StatusDetail::UserRequest), handled);
     }
     match after {
-        After::Turn if newer => to(Status::Running, Some(StatusDetail::Working), handled),
+        After::Turn | After::Finished if newer => to(Status::Running, Some(StatusDetail::Working), handled),
         After::Turn => to(Status::Running, Some(StatusDetail::WaitingForUser), handled),
+        After::Finished => to(Status::Running, Some(StatusDetail::Finished), handled),
         After::Failure => to(suspended(newer).0, suspended(newer).1, handled),
         After::NotDelivered => to(suspended(sent_meanwhile).0, suspended(sent_meanwhile).1, unhandled),
         After::Crashed => {

@@ -19,6 +19,7 @@ pub mod contain;
 mod create;
 pub mod delivery;
 mod descendants;
+pub mod environment;
 pub mod follow;
 mod hints;
 pub mod http;
@@ -33,9 +34,11 @@ mod reach;
 mod read;
 mod returned;
 pub mod sandbox;
+pub mod secrets;
 mod settings;
 mod status;
 mod store;
+pub mod structured;
 mod turn;
 mod watch;
 mod words;
@@ -47,11 +50,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
+pub use secrets::{SecretFault, SessionSecret};
 pub use settings::{AgentProfile, Settings};
 pub use status::{Status, StatusDetail, v1_status_enum};
+pub use structured::Demand;
 
 use crate::attachments::reference::Notice;
 use crate::attachments::{AttachmentError, Attachments, Source};
@@ -83,6 +88,8 @@ pub struct Sessions {
     streams: Arc<Slots>,
     /// What stops the sessions that this process works on.
     running: Mutex<HashMap<SessionId, CancellationToken>>,
+    /// Places for those who judge schemas and structured outputs.
+    judging: Semaphore,
     /// The agents that wait for a message in this process.
     parked: parked::Parked,
     /// Whether the turns are being stopped because the service is.
@@ -127,6 +134,8 @@ pub struct Session {
     pub status_at: Moment,
     /// Whether it has stood there for longer than the idle limit.
     pub idle_limit_passed: bool,
+    /// The newest structured output. In lists, none of more than 16 KiB.
+    pub structured_output: Option<Value>,
     /// Whether it was put away.
     pub archived: bool,
     /// Which API it came in over.
@@ -163,8 +172,12 @@ pub struct NewSession {
     pub tags: Vec<String>,
     /// Fields accepted without effect, kept as sent.
     pub fields: Map<String, Value>,
-    /// A digest of the canonical request where an equal one of the same principal within 24 h is to
-    /// get the first one's session.
+    /// The structured output that it wants, if any.
+    pub structured_output: Option<Demand>,
+    /// What its agent finds in its environment; at most [`secrets::MAX_SECRETS`].
+    pub secrets: Vec<SessionSecret>,
+    /// A digest of the canonical request but for its secrets, where an equal one of the same principal
+    /// within 24 h is to get the first one's session.
     pub idempotency_key: Option<String>,
     /// Which API it came in over.
     pub api: Api,
@@ -377,6 +390,23 @@ pub enum SessionError {
         /// How many it would carry.
         found: usize,
     },
+    /// A secret that cannot be taken, by its number from 0 where one of them is meant (422).
+    #[error("{fault}")]
+    Secret {
+        /// Which.
+        index: Option<usize>,
+        /// Why.
+        fault: SecretFault,
+    },
+    /// The JSON Schema is none (422).
+    #[error("the schema is not a JSON Schema of draft 7: {}", .0.what)]
+    Schema(structured::schema::Fault),
+    /// The JSON Schema could not be judged (500).
+    #[error("the judge of schemas could not be started")]
+    Judging(#[source] std::io::Error),
+    /// The secrets could not be encrypted (500).
+    #[error("the secrets of a session could not be encrypted: {0}")]
+    Sealing(String),
     /// Too many messages wait for the agent (429).
     #[error("{waiting} messages wait for the agent already; at most {limit} may wait")]
     QueueFull {
@@ -428,6 +458,7 @@ impl Sessions {
             streams: Slots::new(settings.streams_per_key),
             settings,
             running: Mutex::default(),
+            judging: Semaphore::new(structured::JUDGED_AT_ONCE),
             parked: parked::Parked::default(),
             stopping: AtomicBool::new(false),
         }

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use secrecy::{ExposeSecret as _, SecretSlice};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -33,7 +34,12 @@ impl Default for Supervisor {
 }
 
 impl Supervisor {
-    /// Another build of this program; it must answer to the command `contain`.
+    /// The program's path.
+    pub(crate) fn program(&self) -> &std::path::Path {
+        &self.program
+    }
+
+    /// Another build of this program; it must answer to the same hidden commands.
     pub fn at(program: PathBuf) -> Self {
         Self { program }
     }
@@ -68,7 +74,8 @@ impl Contained {
     /// # Errors
     /// The supervisor could not be started.
     pub(crate) async fn start(supervisor: &Supervisor, spec: &Spec, lock: OwnedFd) -> io::Result<Self> {
-        let body = serde_json::to_vec(spec)?;
+        let body = SecretSlice::from(serde_json::to_vec(spec)?);
+        let body = body.expose_secret();
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut socket = UnixStream::from_std(ours)?;
@@ -83,9 +90,9 @@ impl Contained {
             .stdout(lock)
             .spawn()?;
         let streams = [OwnedFd::from(agent_in), agent_out.into(), agent_err.into()];
-        contain::send_streams(socket.as_fd(), &body, &streams)?;
+        contain::send_streams(socket.as_fd(), body, &streams)?;
         drop(streams);
-        socket.write_all(&body).await?;
+        socket.write_all(body).await?;
         Ok(Self {
             stdin: pipe::Sender::from_owned_fd(stdin.into())?,
             stdout: pipe::Receiver::from_owned_fd(stdout.into())?,

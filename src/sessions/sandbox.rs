@@ -11,7 +11,6 @@
 //! loopback and link-local addresses of the machine in every mode. What Landlock leaves open is in
 //! [`Sandbox::uncovered`].
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::confine::ProcessLimits;
 use super::contain::{Confinement, End, Spec};
+use super::environment::Environment;
 use super::process::{Contained, Supervisor};
 use super::reach::{Places, SYSTEM, Shown, text};
 use super::workspace::{Way, Workspace};
@@ -97,7 +97,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) program: &'a Path,
     pub(crate) args: Vec<String>,
     /// The whole environment but HOME and TMPDIR, which are given here.
-    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) env: Environment,
     /// What it may read besides the system's programs and the delivered files.
     pub(crate) read_paths: &'a [PathBuf],
     pub(crate) network: Network,
@@ -139,6 +139,11 @@ impl Sandbox {
     /// How agents are held.
     pub fn isolation(&self) -> Isolation {
         self.isolation
+    }
+
+    /// The program that holds the agents: this one.
+    pub(crate) fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
     }
 
     /// The same without an isolation of its own, for a program that is behind a prefix of the operator's.
@@ -206,7 +211,7 @@ impl Sandbox {
         let shown = Shown::new(workspace, &places, launch.program, launch.read_paths, launch.network);
         let mut env = launch.env;
         for (name, path) in [("HOME", &places.home), ("TMPDIR", &places.tmp)] {
-            env.entry(name.to_owned()).or_insert(text(path)?);
+            env.set_if_missing(name, text(path)?);
         }
         let (program, args, cwd, confinement) = match self.isolation {
             Isolation::Bubblewrap => {
@@ -264,7 +269,7 @@ impl Sandbox {
         let launch = Launch {
             program: Path::new("/bin/sh"),
             args: ["-c", PROBE_SCRIPT, "probe", &secret].map(str::to_owned).to_vec(),
-            env: BTreeMap::new(),
+            env: Environment::default(),
             read_paths: &[],
             network,
             limits: ProcessLimits::default(),

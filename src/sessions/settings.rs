@@ -10,6 +10,7 @@ use super::acp::AcpSettings;
 use super::command::CommandProfile;
 use super::outputs::OutputLimits;
 use super::sandbox::Sandbox;
+use super::secrets::SecretKey;
 
 /// An agent that sessions can be given to.
 #[derive(Debug, Clone)]
@@ -81,6 +82,8 @@ pub struct Settings {
     pub max_parked: usize,
     /// How long a worker's claim on a session holds without being renewed; it is renewed after a third of it.
     pub lease: Duration,
+    /// What the secrets of sessions are encrypted with; without it there are none.
+    pub secret_key: Option<SecretKey>,
 }
 
 impl Settings {
@@ -110,6 +113,7 @@ impl Settings {
             restart_waits: [Duration::from_secs(5), Duration::from_secs(30)],
             max_parked: 64,
             lease: Duration::from_secs(30),
+            secret_key: None,
         }
     }
 }

@@ -157,6 +157,7 @@ mod tests {
             status_detail,
             status_at: Moment(0),
             idle_limit_passed,
+            structured_output: None,
             archived: false,
             api: Api::V1,
             created_at: Moment(0),

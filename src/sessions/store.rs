@@ -9,9 +9,12 @@ mod files;
 mod list;
 mod messages;
 mod queue;
+mod secrets;
+mod structured;
 
 use sqlx::Row as _;
 
+use super::structured::MAX_OUTPUT;
 use super::{Api, Session, Status, StatusDetail};
 use crate::attachments::Source;
 use crate::clock::Moment;
@@ -27,6 +30,8 @@ pub(super) use queue::{
     enough_for_a_turn, fence, forget_workspace, held, park, request_stop, set_agent_session, settle,
     suspend_idle, take_back, take_back_all, take_up, waiting, waits,
 };
+pub(super) use secrets::{add_secret, remove_secrets, secrets};
+pub(super) use structured::{add_demand, demand, set_structured_output};
 
 /// How a read session is judged: one that has stood still since this moment is past the idle limit.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +47,6 @@ pub(super) struct Inner {
     pub stop_requested: bool,
 }
 
-const COLUMNS: &str = "SELECT id, org_id, created_by, created_by_email, title, tags, playbook_id, \
-    snapshot_id, agent, status, status_detail, status_at, api_version, archived_at, created_at, updated_at FROM sessions ";
 const INSERT: &str = "INSERT INTO sessions (id, org_id, created_by, created_by_email, \
     title, tags, fields, agent, status, status_at, api_version, idempotency_key, playbook_id, snapshot_id, \
     inbox_seq, done_seq, epoch, attempts, rests, not_before, created_at, updated_at) \
@@ -102,7 +105,7 @@ pub(super) async fn get(
     id: &SessionId,
     idle: IdleSince,
 ) -> Result<Option<Session>, DbError> {
-    let sql = sqlx::AssertSqlSafe(format!("{COLUMNS}{GET}"));
+    let sql = sqlx::AssertSqlSafe(columns(MAX_OUTPUT) + GET);
     let row = sqlx::query(sql).bind(org.as_str()).bind(id.as_str()).fetch_optional(conn).await?;
     row.map(|row| session(&row, idle)).transpose()
 }
@@ -116,7 +119,7 @@ pub(super) async fn find_equal(
     since: Moment,
     idle: IdleSince,
 ) -> Result<Option<Session>, DbError> {
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!("{COLUMNS}{EQUAL}")))
+    let row = sqlx::query(sqlx::AssertSqlSafe(columns(MAX_OUTPUT) + EQUAL))
         .bind(org.as_str())
         .bind(created_by)
         .bind(idempotency_key)
@@ -182,9 +185,20 @@ pub(super) async fn take_message(
     tell_status(conn, id, now).await
 }
 
+/// What a session is read from; a structured output of more characters than `longest_output` is left out.
+fn columns(longest_output: usize) -> String {
+    format!(
+        "SELECT id, org_id, created_by, created_by_email, title, tags, playbook_id, snapshot_id, agent, status, status_detail, \
+         status_at, api_version, archived_at, created_at, updated_at, \
+         (SELECT o.output FROM structured_outputs o WHERE o.session_id = sessions.id \
+         AND LENGTH(o.output) <= {longest_output}) AS structured_output FROM sessions "
+    )
+}
+
 fn session(row: &Row, idle: IdleSince) -> Result<Session, DbError> {
     let corrupt = DbError::Corrupt;
     let status_at = Moment(row.try_get("status_at")?);
+    let output: Option<String> = row.try_get("structured_output")?;
     Ok(Session {
         id: session_id(row, "id")?,
         org_id: org_id(row)?,
@@ -199,6 +213,9 @@ fn session(row: &Row, idle: IdleSince) -> Result<Session, DbError> {
         status_detail: detail(row)?,
         status_at,
         idle_limit_passed: status_at <= idle.0,
+        structured_output: output
+            .map(|text| serde_json::from_str(&text).map_err(|_| corrupt("structured_outputs.output")))
+            .transpose()?,
         archived: row.try_get::<Option<i64>, _>("archived_at")?.is_some(),
         api: match row.try_get("api_version")? {
             "v1" => Api::V1,

@@ -9,18 +9,19 @@
 //! an ACP agent whose turn took too long; one that crashed is started again, told so, and goes on. A turn that the
 //! service itself cut short runs again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{self, Agent, Failure, How, Start, TurnEnd};
+use super::environment::Environment;
 use super::inputs::HandedOver;
 use super::leaving::{After, Report, restart_wait};
 use super::prompt::{self, Telling, ToldFile};
 use super::sandbox::Isolation;
 use super::store::{self, Claim, Held};
+use super::structured::{Channel, Left};
 use super::workspace::Workspace;
 use super::{AgentProfile, MAX_ATTEMPTS, Message, Sessions, words};
 use crate::attachments::{Attachment, find_many};
@@ -98,11 +99,20 @@ impl Sessions {
             None => Arc::new(self.open_workspace(claim).await?),
         };
         let agent = living.map(|living| living.agent);
+        let mut secrets = Environment::default();
         let left_undone = match self.deliver(claim, &workspace, cancel).await? {
-            HandedOver::All => None,
+            HandedOver::All if agent.is_some() => None,
+            HandedOver::All => match self.secrets_of(claim).await? {
+                Ok(found) => {
+                    secrets = found;
+                    None
+                }
+                Err(why) => Some(Some(Report::notice(why))),
+            },
             HandedOver::Stopped => Some(None),
             HandedOver::NotAll(failures) => Some(Some(Report::notice(words::undelivered(&failures)))),
         };
+        let wants = self.prepare_structured(claim, &workspace).await?.then(|| Channel::of(profile));
         let beginning = match left_undone {
             None => self.begin(claim).await?.ok_or(None),
             Some(left_undone) => Err(left_undone),
@@ -120,17 +130,31 @@ impl Sessions {
         };
         let started = match agent {
             Some(agent) => Ok(agent),
-            None => self.start_agent(claim, profile, &workspace, cancel).await?,
+            None => self.start_agent(claim, profile, &workspace, secrets, wants, cancel).await?,
         };
+        let mut structured = Left::default();
         let (agent, end, said) = match started {
             Ok(mut agent) => {
-                let (end, said) = self.prompt(claim, profile, &mut *agent, &beginning, cancel).await?;
+                let (mut end, mut said) =
+                    self.prompt(claim, profile, &mut *agent, &beginning, wants, cancel).await?;
+                if let Some(channel) = wants
+                    && end.how == How::Done
+                    && agent.lives()
+                    && !cancel.is_cancelled()
+                {
+                    structured = self.take_structured(claim, &workspace).await?;
+                    if structured.is_missing() {
+                        let asked = words::structured_asked(channel);
+                        let (then, more) = self.tell(claim, profile, &mut *agent, &asked, cancel).await?;
+                        (end, said) = (then, said || more);
+                    }
+                }
                 (Some(agent), end, said)
             }
             Err(end) => (None, end, false),
         };
         tracing::info!(session.id = %claim.id, how = ?end.how, "a turn ended");
-        let (after, report) = match self.judge(claim, profile, &end) {
+        let (after, mut report) = match self.judge(claim, profile, &end) {
             Ok(judged) => judged,
             Err(None) => {
                 stop(agent).await;
@@ -138,6 +162,7 @@ impl Sessions {
             }
             Err(Some(error)) => return Err(error),
         };
+        report.structured = structured;
         let done = end.how == How::Done;
         let living = agent.filter(|agent| after == After::Turn && agent.lives());
         let living = if cancel.is_cancelled() {
@@ -196,13 +221,15 @@ impl Sessions {
         claim: &Claim,
         profile: &AgentProfile,
         workspace: &Arc<Workspace>,
+        secrets: Environment,
+        wants: Option<Channel>,
         cancel: &CancellationToken,
     ) -> Result<Result<Box<dyn Agent>, TurnEnd>, WorkError> {
         let with = Start {
             sandbox: &self.settings.sandbox,
             workspace: Arc::clone(workspace),
-            extra_env: BTreeMap::new(),
-            mcp_servers: Vec::new(),
+            extra_env: secrets,
+            mcp_servers: wants.map_or(Ok(Vec::new()), |channel| self.tool_servers(channel, workspace))?,
             conversation: claim.agent_session.clone(),
             cancel,
         };
@@ -218,14 +245,14 @@ impl Sessions {
         Ok(started)
     }
 
-    /// Gives the agent its prompt and writes down what it tells until the turn ends; how it ended, and whether anything
-    /// was said.
+    /// Runs the turn with the prompt that it begins with; how it ended, and whether anything was said.
     async fn prompt(
         &self,
         claim: &Claim,
         profile: &AgentProfile,
         agent: &mut dyn Agent,
         beginning: &Beginning,
+        wants: Option<Channel>,
         cancel: &CancellationToken,
     ) -> Result<(TurnEnd, bool), WorkError> {
         let remembers = agent.remembers();
@@ -239,7 +266,21 @@ impl Sessions {
             output_hint: if remembers && claim.done_seq > 0 { "" } else { &profile.output_hint },
             interrupted: claim.turn_open,
         };
-        let prompt = telling.prompt();
+        let hint = wants.filter(|_| !(remembers && claim.done_seq > 0)).map(words::structured_hint);
+        let prompt = hint.into_iter().fold(telling.prompt(), |prompt, hint| format!("{prompt}\n{hint}\n"));
+        self.tell(claim, profile, agent, &prompt, cancel).await
+    }
+
+    /// Gives the agent a prompt and writes down what it tells until the turn ends; how it ended, and whether anything
+    /// was said.
+    async fn tell(
+        &self,
+        claim: &Claim,
+        profile: &AgentProfile,
+        agent: &mut dyn Agent,
+        prompt: &str,
+        cancel: &CancellationToken,
+    ) -> Result<(TurnEnd, bool), WorkError> {
         let (tell, told) = mpsc::channel(TOLD_QUEUE);
         let writing = async {
             let written = self.write_down(claim, told, profile.command.max_output_bytes, cancel).await;
@@ -249,7 +290,7 @@ impl Sessions {
             }
             written
         };
-        let (end, written) = tokio::join!(agent.turn(&prompt, tell, cancel), writing);
+        let (end, written) = tokio::join!(agent.turn(prompt, tell, cancel), writing);
         Ok((end, written?))
     }
 
@@ -299,8 +340,8 @@ impl Sessions {
         said_nothing: bool,
     ) -> Result<Option<Living>, WorkError> {
         self.take_over(claim, Arc::clone(&workspace), &mut report).await?;
-        if said_nothing && report.answer.is_empty() && report.outputs.is_empty() && report.left_out.is_empty()
-        {
+        let empty = report.answer.is_empty() && report.outputs.is_empty() && report.left_out.is_empty();
+        if said_nothing && empty && report.structured.provided.is_none() {
             report.notice = Some(words::SILENT.to_owned());
         }
         let Some(agent) = living else {

@@ -8,7 +8,10 @@ use std::error::Error;
 use super::MAX_ATTEMPTS;
 use super::agent::Failure;
 use super::sandbox::Isolation;
+use super::secrets::SealError;
 use super::store::NewMessage;
+use super::structured::{self, Channel};
+use super::workspace::{ATTACHMENTS, SCHEMA};
 use crate::attachments::Source;
 use crate::attachments::reference::{Notice, line_for};
 
@@ -86,6 +89,51 @@ pub(super) fn given_up(attempts: i64) -> String {
 pub(super) fn no_profile(name: &str) -> String {
     format!("The agent cannot be started: the configuration has no profile `{name}` any more.")
 }
+
+/// A session with secrets, and a service without a key.
+pub(super) const NO_SECRET_KEY: &str = "The agent was not started: this session has secrets, and the service was \
+    started without the key that they are encrypted with. Send another message once it has the key.";
+
+/// A secret that cannot be read.
+pub(super) fn unreadable_secret(name: &str, error: SealError) -> String {
+    match error {
+        SealError::OtherKey => {
+            "The agent was not started: the secrets of this session were encrypted with another key \
+                                than the service has now. Send another message once it has that key again."
+                .to_owned()
+        }
+        other => {
+            format!("The agent was not started: the secret `{name}` of this session cannot be read: {other}.")
+        }
+    }
+}
+
+/// What an agent is told that is to give structured output.
+pub(super) fn structured_hint(channel: Channel) -> String {
+    match channel {
+        Channel::Tool => {
+            format!("Hand the result over as JSON with the tool `{}`.", structured::server::TOOL)
+        }
+        Channel::File => format!(
+            "Write the result also as JSON into the file {} in the working folder. It has to be valid by the JSON Schema \
+             (draft 7) in {ATTACHMENTS}/{SCHEMA}.",
+            structured::FILE
+        ),
+    }
+}
+
+/// What an agent is asked that lives and ended its turn without the structured output that is required.
+pub(super) fn structured_asked(channel: Channel) -> String {
+    format!("The result as JSON is still missing. {}", structured_hint(channel))
+}
+
+/// A structured output that was not taken.
+pub(super) fn structured_refused(name: &str, why: &str) -> String {
+    format!("{name} was not taken: {why}")
+}
+
+/// No structured output where one is required.
+pub(super) const STRUCTURED_MISSING: &str = "The session requires structured output, and the agent has given none. Send a message to have it asked again.";
 
 /// Files that could not be delivered, with the reasons.
 pub(super) fn undelivered(failures: &[(String, String)]) -> String {

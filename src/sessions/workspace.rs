@@ -3,7 +3,7 @@
 //! ```text
 //! <session id>/              0700
 //!   attachments/  data.csv   0444, outside every tree that an agent may write to
-//!                 MANIFEST.json
+//!                 MANIFEST.json  structured_output.schema.json
 //!   ws/                      the agent's working folder
 //!   ws/attachments           the way to `../attachments`: a mount point or a link, as the isolation needs it
 //!   ws/output/               what the agent hands back
@@ -29,6 +29,10 @@ use super::beneath;
 pub const ATTACHMENTS: &str = "attachments";
 /// Name of the list of all references; no delivered file takes it, in any letter case.
 pub const MANIFEST: &str = "MANIFEST.json";
+/// Name of the file with the JSON Schema of the structured output that a session wants; reserved likewise.
+pub const SCHEMA: &str = "structured_output.schema.json";
+/// Names in `attachments/` that no delivered file takes.
+pub(crate) const RESERVED: [&str; 2] = [MANIFEST, SCHEMA];
 /// Name of the folder for what is handed back.
 pub(crate) const OUTPUT: &str = "output";
 /// How many names are tried for what stood in the place of `ws/output/`.
@@ -133,6 +137,13 @@ impl Workspace {
         beneath::write_atomically(&self.attachments, MANIFEST, &text, 0o444)
     }
 
+    /// Writes the schema of the structured output beside the delivered files.
+    pub(crate) fn write_schema(&self, schema: &serde_json::Value) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(schema)?;
+        text.push(b'\n');
+        beneath::write_atomically(&self.attachments, SCHEMA, &text, 0o444)
+    }
+
     /// Makes `ws/attachments` the way that the isolation needs. An agent can replace a link, so this is done before
     /// every start; what stood in the way is removed.
     pub(crate) async fn lead_to_attachments(&self, way: Way) -> io::Result<()> {
@@ -195,6 +206,11 @@ impl Workspace {
     /// `ws/`, open, even where an agent took its permissions away.
     pub(crate) fn ws(&self) -> io::Result<OwnedFd> {
         beneath::make_folder(&self.root, "ws", 0o755)
+    }
+
+    /// `home/`, open, even where an agent took its permissions away.
+    pub(crate) fn home(&self) -> io::Result<OwnedFd> {
+        beneath::make_folder(&self.root, "home", 0o700)
     }
 
     fn log(&self) -> io::Result<OwnedFd> {

@@ -1,7 +1,6 @@
 //! Trying an agent out before a session needs it: it is started as a session would start it, in a folder that is
 //! removed afterwards, and asked what it can do.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use super::process::{self, Watched};
 use super::{AcpSettings, How};
 use crate::sessions::agent::{Failure, Start};
 use crate::sessions::command::CommandProfile;
+use crate::sessions::environment::Environment;
 use crate::sessions::sandbox::Sandbox;
 use crate::sessions::words;
 use crate::sessions::workspace::{Workspace, remove_workspace};
@@ -56,7 +56,7 @@ async fn try_out(
     let with = Start {
         sandbox,
         workspace,
-        extra_env: BTreeMap::new(),
+        extra_env: Environment::default(),
         mcp_servers: Vec::new(),
         conversation: None,
         cancel: &cancel,

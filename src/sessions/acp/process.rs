@@ -98,13 +98,14 @@ async fn launch(
         let problem = format!("the program {name:?} is not an executable file, nor one in PATH");
         return Err(io::Error::new(io::ErrorKind::NotFound, problem));
     };
-    let mut env = command::environment(profile);
-    env.extend(with.extra_env.clone());
+    let env = command::environment(profile, &with.extra_env);
+    let tools = with.mcp_servers.iter().map(|server| server.command.clone());
+    let read_paths: Vec<PathBuf> = profile.read_paths.iter().cloned().chain(tools).collect();
     let launch = Launch {
         program: &program,
         args,
         env,
-        read_paths: &profile.read_paths,
+        read_paths: &read_paths,
         network: if settings.isolates_itself() { Network::Host } else { profile.network },
         limits: profile.limits.clone(),
     };

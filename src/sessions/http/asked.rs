@@ -13,7 +13,7 @@ use crate::hex;
 use crate::http::body::{ANY_LENGTH, Fields, Query};
 use crate::http::problem::ApiError;
 use crate::id::SessionId;
-use crate::sessions::{Api, Filter, MAX_TAGS, NewSession};
+use crate::sessions::{Api, Demand, Filter, MAX_TAGS, NewSession, SessionSecret};
 
 /// Characters in a title at most.
 pub(super) const MAX_TITLE: usize = 1024;
@@ -39,7 +39,6 @@ enum Kind {
     Links,
     /// True or false; the value that asks for nothing.
     Flag(bool),
-    Schema,
     Positive,
 }
 
@@ -49,7 +48,6 @@ const V1_WITHOUT_EFFECT: &[(&str, Kind)] = &[
     ("playbook_id", Kind::Id),
     ("secret_ids", Kind::Ids),
     ("snapshot_id", Kind::Id),
-    ("structured_output_schema", Kind::Schema),
 ];
 
 const V3_WITHOUT_EFFECT: &[(&str, Kind)] = &[
@@ -66,7 +64,6 @@ const V3_WITHOUT_EFFECT: &[(&str, Kind)] = &[
     ("resumable", Kind::Flag(true)),
     ("secret_ids", Kind::Ids),
     ("session_links", Kind::Links),
-    ("structured_output_schema", Kind::Schema),
 ];
 
 /// The body of `POST /v1/sessions`.
@@ -75,7 +72,8 @@ pub(super) fn v1_session(mut body: Fields) -> Result<(NewSession, WithoutEffect)
     let idempotency_key = body.flag("idempotent", false).then(|| digest(body.members()));
     let title = body.text("title", 0..=MAX_TITLE);
     let tags = body.texts("tags", MAX_TAGS, 0..=MAX_TAG).unwrap_or_default();
-    refuse_secrets(&mut body);
+    let secrets = secrets(&mut body);
+    let structured_output = demand(&mut body, false);
     let mut kept = Map::new();
     if body.flag("unlisted", false) {
         kept.insert("unlisted".to_owned(), Value::Bool(true));
@@ -90,6 +88,8 @@ pub(super) fn v1_session(mut body: Fields) -> Result<(NewSession, WithoutEffect)
         title,
         tags,
         fields: kept,
+        structured_output,
+        secrets,
         idempotency_key,
         api: Api::V1,
     };
@@ -102,12 +102,9 @@ pub(super) fn v3_session(mut body: Fields) -> Result<(NewSession, WithoutEffect)
     let attachment_urls = attachment_urls(&mut body);
     let title = body.text("title", 0..=MAX_TITLE);
     let tags = body.texts("tags", MAX_TAGS, 0..=MAX_TAG).unwrap_or_default();
-    refuse_secrets(&mut body);
-    if body.optional_flag("structured_output_required") == Some(true) {
-        let msg = "Value error, no structured output can be demanded on this service yet: leave the field \
-                   away or give false";
-        body.refuse("structured_output_required", msg, "value_error");
-    }
+    let secrets = secrets(&mut body);
+    let required = body.optional_flag("structured_output_required") == Some(true);
+    let structured_output = demand(&mut body, required);
     let mut kept = Map::new();
     keep(&mut body, V3_WITHOUT_EFFECT, &mut kept);
     let without_effect = without_effect(&body, V3_WITHOUT_EFFECT, &kept);
@@ -118,6 +115,8 @@ pub(super) fn v3_session(mut body: Fields) -> Result<(NewSession, WithoutEffect)
         title,
         tags,
         fields: kept,
+        structured_output,
+        secrets,
         idempotency_key: None,
         api: Api::V3,
     };
@@ -223,10 +222,12 @@ pub(super) fn organization(mut query: Query) -> Result<String, ApiError> {
 }
 
 /// A SHA-256, in hex digits, that two bodies have in common where they differ at most in the order
-/// of their members.
+/// of their members and in their secrets: a guess at a secret could be tried on this digest.
 fn digest(members: &Map<String, Value>) -> String {
+    let mut members = members.clone();
+    members.remove("session_secrets");
     let mut text = String::new();
-    write_canonically(&Value::Object(members.clone()), &mut text);
+    write_canonically(&Value::Object(members), &mut text);
     hex::encode(Sha256::digest(text.as_bytes()))
 }
 
@@ -266,18 +267,16 @@ fn attachment_urls(body: &mut Fields) -> Vec<String> {
     body.texts("attachment_urls", MAX_URLS, 1..=MAX_URL).unwrap_or_default()
 }
 
-/// Refuses secrets, whose values would have to be kept encrypted; the values are not repeated.
-fn refuse_secrets(body: &mut Fields) {
+/// The secrets, whose values no answer repeats. That all are to be hidden goes without saying, so `sensitive` is only
+/// checked for its type.
+fn secrets(body: &mut Fields) -> Vec<SessionSecret> {
     let secrets = body.objects("session_secrets", |secret| {
-        secret.required_text("key", 1..=256);
-        secret.required_text("value", 0..=65536);
+        let name = secret.required_text("key", 1..=256);
+        let value = secret.required_text("value", 0..=65536).into();
         secret.flag("sensitive", true);
+        SessionSecret { name, value }
     });
-    if secrets.is_some_and(|secrets| !secrets.is_empty()) {
-        let msg = "Value error, session secrets are not accepted, because this service cannot keep them \
-                   encrypted yet: leave the field away";
-        body.refuse("session_secrets", msg, "value_error");
-    }
+    secrets.unwrap_or_default()
 }
 
 /// Checks the fields without effect and keeps those that ask for something.
@@ -294,37 +293,44 @@ fn keep(body: &mut Fields, fields: &[(&'static str, Kind)], kept: &mut Map<Strin
             }
             Kind::Flag(idle) => body.optional_flag(name).filter(|flag| *flag != idle).map(Value::from),
             Kind::Positive => body.positive(name).map(Value::from),
-            Kind::Schema => schema(body, name),
         };
         let Some(value) = value else { continue };
-        if !matches!(kind, Kind::Schema) {
-            size += value.to_string().len();
-            if size > MAX_KEPT {
-                let msg = format!(
-                    "Value error, the fields without effect have {size} bytes together; at most {MAX_KEPT} are \
-                     allowed"
-                );
-                body.refuse(name, msg, "value_error");
-                return;
-            }
+        size += value.to_string().len();
+        if size > MAX_KEPT {
+            let msg = format!(
+                "Value error, the fields without effect have {size} bytes together; at most {MAX_KEPT} are \
+                 allowed"
+            );
+            body.refuse(name, msg, "value_error");
+            return;
         }
         kept.insert(name.to_owned(), value);
     }
 }
 
-fn schema(body: &mut Fields, name: &'static str) -> Option<Value> {
-    let value = body.value(name)?;
-    if !value.is_object() {
-        body.refuse(name, "Input should be a valid dictionary", "dict_type");
-        return None;
+/// The structured output that is wanted. An empty schema asks for nothing.
+fn demand(body: &mut Fields, required: bool) -> Option<Demand> {
+    let name = "structured_output_schema";
+    let schema = body.value(name);
+    let size = schema.as_ref().map_or(0, |schema| schema.to_string().len());
+    match schema {
+        Some(schema) if !schema.is_object() => {
+            body.refuse(name, "Input should be a valid dictionary", "dict_type");
+            None
+        }
+        Some(_) if size > MAX_SCHEMA => {
+            let msg = format!("Value error, the schema has {size} bytes; at most {MAX_SCHEMA} are allowed");
+            body.refuse(name, msg, "value_error");
+            None
+        }
+        Some(schema) if schema != Value::Object(Map::new()) => Some(Demand { schema, required }),
+        _ if required => {
+            let msg = "Value error, structured output can only be required by a schema: give `structured_output_schema`";
+            body.refuse("structured_output_required", msg, "value_error");
+            None
+        }
+        _ => None,
     }
-    let size = value.to_string().len();
-    if size > MAX_SCHEMA {
-        let msg = format!("Value error, the schema has {size} bytes; at most {MAX_SCHEMA} are allowed");
-        body.refuse(name, msg, "value_error");
-        return None;
-    }
-    Some(value).filter(|value| value.as_object().is_some_and(|members| !members.is_empty()))
 }
 
 fn without_effect(

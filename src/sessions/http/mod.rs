@@ -144,6 +144,18 @@ fn refused(error: SessionError, text: &'static str) -> ApiError {
             let member = if by_urls { "attachment_urls" } else { text };
             ApiError::invalid(at(member), error.to_string(), "too_long")
         }
+        SessionError::Secret { index, .. } => {
+            let loc = at("session_secrets").into_iter().chain(index.map(Loc::from)).collect();
+            ApiError::invalid(loc, format!("Value error, {error}"), "value_error")
+        }
+        SessionError::Schema(ref fault) => {
+            // The first step of a pointer stands before its first slash.
+            let steps = fault.at.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
+            let steps = steps.map(|step| step.parse().map_or(Loc::Name(step), Loc::Index));
+            let loc = at("structured_output_schema").into_iter().chain(steps).collect();
+            ApiError::invalid(loc, format!("Value error, {error}"), "value_error")
+        }
+        SessionError::Judging(_) | SessionError::Sealing(_) => ApiError::Internal(error.into()),
         SessionError::TooManyTags { .. } => ApiError::invalid(at("tags"), error.to_string(), "too_long"),
         SessionError::QueueFull { .. } | SessionError::TooManyStreams { .. } => {
             ApiError::TooMany(error.to_string())

@@ -38,9 +38,10 @@ pub struct CreateSessionRequest {
     /// Without effect.
     #[schema(inline)]
     pub knowledge_ids: Option<Vec<ForeignId>>,
-    /// Refused unless empty: secrets cannot be kept encrypted yet.
+    /// Variables for the agent's environment, kept encrypted until the session is over; at most 50. Refused unless
+    /// empty where the service has no key for them.
     pub session_secrets: Option<Vec<SessionSecretInput>>,
-    /// A JSON Schema (draft 7) of at most 64 KiB. Without effect.
+    /// A JSON Schema (draft 7) of at most 64 KiB for `structured_output`. No `$ref` to another document is followed.
     #[schema(value_type = Option<Object>)]
     pub structured_output_schema: Option<Value>,
 }
@@ -87,12 +88,13 @@ pub struct SessionCreateRequest {
     /// Without effect.
     #[schema(inline)]
     pub secret_ids: Option<Vec<ForeignId>>,
-    /// Refused unless empty: secrets cannot be kept encrypted yet.
+    /// Variables for the agent's environment, kept encrypted until the session is over; at most 50. Refused unless
+    /// empty where the service has no key for them.
     pub session_secrets: Option<Vec<SessionSecretInput>>,
-    /// A JSON Schema (draft 7) of at most 64 KiB. Without effect.
+    /// A JSON Schema (draft 7) of at most 64 KiB for `structured_output`. No `$ref` to another document is followed.
     #[schema(value_type = Option<Object>)]
     pub structured_output_schema: Option<Value>,
-    /// Refused where it is true: no structured output can be demanded yet.
+    /// Whether the session is to say that structured output is missing; wants a schema.
     pub structured_output_required: Option<bool>,
     /// Without effect.
     #[schema(exclusive_minimum = 0)]
@@ -146,13 +148,13 @@ pub struct SessionTagsUpdateRequest {
 /// A secret for one session.
 #[derive(Debug, ToSchema)]
 pub struct SessionSecretInput {
-    /// Its name.
+    /// The variable's name: letters of ASCII, digits and `_`. Names that change how programs are run are refused.
     #[schema(min_length = 1, max_length = 256)]
     pub key: String,
     /// Its value.
     #[schema(max_length = 65536)]
     pub value: String,
-    /// Whether it is to be hidden.
+    /// Without effect: every secret is hidden.
     #[schema(required = false, default = true)]
     pub sensitive: bool,
 }

@@ -65,8 +65,8 @@ pub struct SessionListItem {
     /// Always null.
     #[schema(required = true)]
     pub pull_request: Option<PullRequest>,
-    /// Always null.
-    #[schema(required = true, value_type = Option<Object>)]
+    /// The newest structured output, any JSON value; null where there is none, and in lists above 16 KiB.
+    #[schema(required = true, schema_with = crate::http::answers::any_value)]
     pub structured_output: Option<serde_json::Value>,
     /// Where the session stands, in v1's words.
     #[schema(required = true, schema_with = status_enum)]
@@ -89,7 +89,7 @@ impl From<Session> for SessionListItem {
             updated_at: session.updated_at.iso8601(),
             tags: Some(session.tags),
             pull_request: None,
-            structured_output: None,
+            structured_output: session.structured_output,
             requesting_user_email: session.created_by_email,
         }
     }

@@ -52,8 +52,8 @@ pub struct SessionResponse {
     pub category: Option<String>,
     /// Always null.
     pub subcategory: Option<String>,
-    /// Always null.
-    #[schema(value_type = Option<Object>)]
+    /// The newest structured output, any JSON value; null where there is none, and in lists above 16 KiB.
+    #[schema(schema_with = crate::http::answers::any_value)]
     pub structured_output: Option<serde_json::Value>,
     /// Whether it was put away.
     #[schema(required = false, default = false)]
@@ -94,7 +94,7 @@ impl SessionResponse {
             origin: Some(ORIGIN),
             category: None,
             subcategory: None,
-            structured_output: None,
+            structured_output: session.structured_output,
             is_archived: session.archived,
             tags: session.tags,
             title: session.title,

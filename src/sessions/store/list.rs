@@ -2,10 +2,11 @@
 
 use sqlx::Row as _;
 
-use super::{COLUMNS, IdleSince, session};
+use super::{IdleSince, columns, session};
 use crate::clock::Moment;
 use crate::db::{Conn, DbError};
 use crate::id::{OrgId, SessionId};
+use crate::sessions::structured::MAX_LISTED;
 use crate::sessions::{Filter, ORIGIN, Session};
 
 const ORDER: &str = " ORDER BY created_at DESC, id DESC";
@@ -28,7 +29,7 @@ pub(in crate::sessions) async fn list(
     let offset = i64::try_from(filter.offset).unwrap_or(i64::MAX);
     wanted.tail(ORDER, []);
     wanted.tail(" LIMIT ? OFFSET ?", [Arg::Int(limit), Arg::Int(offset)]);
-    let sql = format!("{COLUMNS}{}", wanted.sql);
+    let sql = columns(MAX_LISTED) + &wanted.sql;
     let rows = bound(&sql, wanted.args).fetch_all(conn).await?;
     rows.iter().map(|row| session(row, idle)).collect()
 }

@@ -8,7 +8,7 @@
 
 use sqlx::Row as _;
 
-use super::{detail, org_id, session_id, status, tell_status};
+use super::{detail, org_id, remove_secrets, session_id, status, tell_status};
 use crate::clock::Moment;
 use crate::db::{Conn, DbError, Row};
 use crate::id::{OrgId, SessionId};
@@ -134,7 +134,8 @@ const END_UNCLAIMED: &str = "UPDATE sessions SET status = 'exit', status_detail 
     status_at = $1, updated_at = $1, ended_at = $1, epoch = epoch + 1, worker_id = NULL, lease_until = NULL \
     WHERE id = $2 AND ended_at IS NULL AND attempts = 0 AND worker_id IS NULL";
 const SUSPEND_IDLE: &str = "UPDATE sessions SET status = 'suspended', status_detail = 'inactivity', \
-    status_at = $1, updated_at = $1 WHERE status = 'running' AND status_detail = 'waiting_for_user' \
+    status_at = $1, updated_at = $1 WHERE status = 'running' \
+    AND status_detail IN ('waiting_for_user', 'finished') \
     AND status_at <= $2 AND inbox_seq = done_seq AND worker_id IS NULL AND stop_requested_at IS NULL \
     RETURNING id";
 const ALL_HELD: &str = "SELECT id, epoch, worker_id, lease_until, stop_requested_at FROM sessions \
@@ -294,7 +295,7 @@ pub(in crate::sessions) async fn take_up(
     Ok(taken)
 }
 
-/// Leaves a session and lets go of it. After [`fence`].
+/// Leaves a session and lets go of it; the secrets of one that is over are removed. After [`fence`].
 pub(in crate::sessions) async fn settle(
     conn: &mut Conn,
     id: &SessionId,
@@ -314,6 +315,9 @@ pub(in crate::sessions) async fn settle(
         .bind(id.as_str())
         .execute(&mut *conn)
         .await?;
+    if to.status.is_over() {
+        remove_secrets(conn, id).await?;
+    }
     tell_status(conn, id, now).await
 }
 
@@ -334,8 +338,12 @@ pub(in crate::sessions) async fn end_unclaimed(
     now: Moment,
 ) -> Result<bool, DbError> {
     let ended = sqlx::query(END_UNCLAIMED).bind(now.0).bind(id.as_str()).execute(&mut *conn).await?;
+    let ended = ended.rows_affected() == 1;
+    if ended {
+        remove_secrets(conn, id).await?;
+    }
     tell_status(conn, id, now).await?;
-    Ok(ended.rows_affected() == 1)
+    Ok(ended)
 }
 
 /// Suspends the sessions that have waited for a message since `idle_since` or longer.

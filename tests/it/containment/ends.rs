@@ -56,11 +56,13 @@ async fn a_cancelled_turn_may_say_goodbye() {
         profile.kill_grace = Duration::from_secs(10);
         let cancel = CancellationToken::new();
         let ready = scene.workspace.path().join("ws/ready");
-        let (end, ()) =
-            tokio::join!(run_turn(&profile, &scene.sandbox, &scene.workspace, "", cancel.clone()), async {
+        let (end, ()) = tokio::join!(
+            run_turn(&profile, &scene.sandbox, &scene.workspace, "", &scene.extra, cancel.clone()),
+            async {
                 until("the agent is ready", || ready.exists()).await;
                 cancel.cancel();
-            });
+            }
+        );
         assert_eq!(end.how, HowEnded::Cancelled);
         assert_eq!(end.stdout, "goodbye\n", "{:?}", scene.isolation);
         assert_eq!(marked(&scene.mark), Vec::<PathBuf>::new());
@@ -73,7 +75,14 @@ async fn a_dropped_turn_is_killed() {
     in_each(&ALL, |scene| async move {
         let profile = scene.shell("setsid sleep 1000 & sleep 1000");
         {
-            let turn = run_turn(&profile, &scene.sandbox, &scene.workspace, "", CancellationToken::new());
+            let turn = run_turn(
+                &profile,
+                &scene.sandbox,
+                &scene.workspace,
+                "",
+                &scene.extra,
+                CancellationToken::new(),
+            );
             tokio::select! {
                 end = turn => panic!("{end:?}"),
                 () = until("the agent runs", || marked(&scene.mark).len() > 2) => {}
@@ -90,7 +99,7 @@ async fn an_agent_dies_with_its_supervisor() {
         let profile = scene.shell("echo x > ready; exec sleep 1000");
         let ready = scene.workspace.path().join("ws/ready");
         let (end, ()) = tokio::join!(
-            run_turn(&profile, &scene.sandbox, &scene.workspace, "", CancellationToken::new()),
+            run_turn(&profile, &scene.sandbox, &scene.workspace, "", &scene.extra, CancellationToken::new()),
             async {
                 until("the agent runs", || ready.exists()).await;
                 // The supervisor is the one parent of marked processes that has no mark itself.
@@ -140,7 +149,7 @@ async fn a_turn_that_is_cancelled_while_it_starts_ends_at_once() {
         profile.kill_grace = Duration::from_secs(300);
         let cancelled = CancellationToken::new();
         cancelled.cancel();
-        let end = run_turn(&profile, &scene.sandbox, &scene.workspace, "", cancelled);
+        let end = run_turn(&profile, &scene.sandbox, &scene.workspace, "", &scene.extra, cancelled);
         let end = tokio::time::timeout(PATIENCE, end).await.expect("the agent heard that it is to end");
         assert_eq!(end.how, HowEnded::Cancelled);
     })

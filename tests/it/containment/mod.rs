@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use satchel::sessions::command::{CommandProfile, TurnEnd, run_turn};
 use satchel::sessions::delivery::Wanted;
+use satchel::sessions::environment::Environment;
 use satchel::sessions::process::Supervisor;
 use satchel::sessions::sandbox::{Isolation, Network, Sandbox};
 use satchel::sessions::workspace::Workspace;
@@ -31,6 +32,8 @@ struct Scene {
     sandbox: Sandbox,
     workspace: Workspace,
     mark: String,
+    /// Variables of the session.
+    extra: Environment,
 }
 
 impl Scene {
@@ -47,7 +50,7 @@ impl Scene {
         };
         workspace.deliver(&wanted, DATA).await.unwrap();
         let mark = format!("mark-{}", uuid::Uuid::new_v4());
-        Self { folder, isolation, sandbox, workspace, mark }
+        Self { folder, isolation, sandbox, workspace, mark, extra: Environment::default() }
     }
 
     fn shell(&self, script: &str) -> CommandProfile {
@@ -59,7 +62,9 @@ impl Scene {
     }
 
     async fn run(&self, profile: &CommandProfile, prompt: &str) -> TurnEnd {
-        let end = run_turn(profile, &self.sandbox, &self.workspace, prompt, CancellationToken::new()).await;
+        let end =
+            run_turn(profile, &self.sandbox, &self.workspace, prompt, &self.extra, CancellationToken::new())
+                .await;
         assert_eq!(marked(&self.mark), Vec::<PathBuf>::new(), "processes are left in {:?}", self.isolation);
         end
     }

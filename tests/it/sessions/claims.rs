@@ -65,6 +65,8 @@ impl Room {
             title: None,
             tags: Vec::new(),
             fields: serde_json::Map::new(),
+            structured_output: None,
+            secrets: Vec::new(),
             idempotency_key: None,
             api: Api::V3,
         };

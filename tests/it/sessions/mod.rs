@@ -9,6 +9,8 @@ mod events;
 mod lists;
 mod queue;
 mod restart;
+mod secrets;
 mod standing;
+mod structured;
 mod turns;
 mod workers;

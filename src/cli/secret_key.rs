@@ -1,0 +1,16 @@
+//! `satchel secret-key`: make the key that session secrets are encrypted with.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::print;
+use crate::sessions::secrets::make_key_file;
+
+pub(super) fn make(path: &Path) -> anyhow::Result<ExitCode> {
+    let id = make_key_file(path)?;
+    print(&format!(
+        "wrote the key {id} to {path}\nstart the service with --secret-key-file {path}\n\
+         keep a copy apart from the data folder: without the key the secrets of sessions are lost\n",
+        path = path.display()
+    ))
+}

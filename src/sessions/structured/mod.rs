@@ -1,0 +1,247 @@
+//! Structured output: a result as JSON that a session's creator asks for with a JSON Schema of draft 7.
+//!
+//! The schema lies beside the delivered files, read-only where the isolation makes it so. An agent that speaks to tool
+//! servers gives the output to ours (`server.rs`), which tells it at once what is wrong; a command writes it into a file
+//! of its working folder. Either is read by descriptor, bounded, and judged against the schema in the catalogue
+//! (`judge.rs`) before it becomes the session's. The newest valid one counts.
+//!
+//! What the agent's own copy of the schema says, or the tool server found, is not relied on.
+
+pub mod judge;
+pub mod schema;
+pub mod server;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use self::judge::{Verdict, judge};
+use self::schema::Fault;
+use super::agent::McpServer;
+use super::reach::Places;
+use super::store::{self, Claim};
+use super::turn::WorkError;
+use super::workspace::{ATTACHMENTS, SCHEMA, Workspace};
+use super::{AgentProfile, SessionError, Sessions, beneath, words};
+
+/// Bytes of an output as JSON (1 MiB).
+pub const MAX_OUTPUT: usize = 1 << 20;
+/// Bytes of an output up to which a list shows it.
+pub(super) const MAX_LISTED: usize = 16 << 10;
+/// Where a command writes its output, from its working folder.
+pub(super) const FILE: &str = "structured_output.json";
+/// Where the tool server writes it, from the agent's HOME.
+const PROVIDED: &str = ".satchel/structured_output.json";
+/// Schemas and outputs that are judged at once.
+pub(super) const JUDGED_AT_ONCE: usize = 4;
+
+/// The structured output that a session wants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Demand {
+    /// A JSON Schema of draft 7.
+    pub schema: Value,
+    /// Whether the session is not done without one.
+    pub required: bool,
+}
+
+/// A structured output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Provided {
+    /// The output.
+    pub output: Value,
+    /// Whether the work is done with it.
+    pub is_final: bool,
+}
+
+/// What a turn left of structured output.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// A valid one.
+    pub provided: Option<Provided>,
+    /// What is to be said about one that was not taken.
+    pub refused: Option<String>,
+    /// Whether one is required, and the session had none before.
+    pub wanting: bool,
+}
+
+impl Left {
+    /// Whether one is required, and there is none.
+    pub(super) fn is_missing(&self) -> bool {
+        self.wanting && self.provided.is_none()
+    }
+
+    /// What was found later; of two outputs the later one counts.
+    pub(super) fn add(&mut self, later: Self) {
+        self.refused = later.refused.or_else(|| self.refused.take().filter(|_| later.provided.is_none()));
+        self.provided = later.provided.or_else(|| self.provided.take());
+        self.wanting |= later.wanting;
+    }
+}
+
+/// How an agent gives its structured output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Channel {
+    /// By the tool server, which it starts itself.
+    Tool,
+    /// In a file of its working folder.
+    File,
+}
+
+impl Channel {
+    /// The channel of a profile's agents. One that a prefix isolates may run where this program is not.
+    pub(super) fn of(profile: &AgentProfile) -> Self {
+        match &profile.acp {
+            Some(acp) if !acp.isolates_itself() => Self::Tool,
+            _ => Self::File,
+        }
+    }
+}
+
+/// How a session's agent starts the tool server, inside of its own containment.
+fn tool_server(places: &Places) -> io::Result<McpServer> {
+    let program = std::env::current_exe()?;
+    // A program that was replaced since it started is called so; its successor serves as well.
+    let program = match program.to_str().and_then(|path| path.strip_suffix(" (deleted)")) {
+        Some(path) => PathBuf::from(path),
+        None => program,
+    };
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    let schema = text(places.workspace.join(ATTACHMENTS).join(SCHEMA));
+    let output = text(places.home.join(PROVIDED));
+    Ok(McpServer {
+        name: "satchel".to_owned(),
+        command: program,
+        args: vec!["structured-output".to_owned(), schema, output],
+        env: BTreeMap::new(),
+    })
+}
+
+impl Sessions {
+    /// Judges the schema of a request.
+    ///
+    /// # Errors
+    /// It is none of draft 7, or cannot be judged within the bounds.
+    pub(super) async fn check_demand(&self, demand: &Demand) -> Result<(), SessionError> {
+        match self.judged(&demand.schema, None).await.map_err(SessionError::Judging)? {
+            Verdict::BadSchema(fault) => Err(SessionError::Schema(fault)),
+            Verdict::TooHard => {
+                let what = "it cannot be read within 5 s of processor time and 1 GiB of memory".to_owned();
+                Err(SessionError::Schema(Fault { at: String::new(), what }))
+            }
+            Verdict::Good | Verdict::BadOutput(_) => Ok(()),
+        }
+    }
+
+    /// Lays the schema of a session that wants structured output into its workspace; whether it does.
+    pub(super) async fn prepare_structured(
+        &self,
+        claim: &Claim,
+        workspace: &Workspace,
+    ) -> Result<bool, WorkError> {
+        let demand = store::demand(&mut *self.db.read().await?, &claim.id).await?;
+        let Some((demand, _)) = demand else { return Ok(false) };
+        workspace.write_schema(&demand.schema)?;
+        Ok(true)
+    }
+
+    /// The tool servers that an agent is to start.
+    pub(super) fn tool_servers(&self, channel: Channel, workspace: &Workspace) -> io::Result<Vec<McpServer>> {
+        match channel {
+            Channel::Tool => Ok(vec![tool_server(&self.settings.sandbox.places(workspace))?]),
+            Channel::File => Ok(Vec::new()),
+        }
+    }
+
+    /// Takes the structured output that a turn left. A good one is removed from the workspace, so that the next turn
+    /// does not hand it over again; one with faults is left to be mended.
+    pub(super) async fn take_structured(
+        &self,
+        claim: &Claim,
+        workspace: &Workspace,
+    ) -> Result<Left, WorkError> {
+        let demand = store::demand(&mut *self.db.read().await?, &claim.id).await?;
+        let Some((demand, given)) = demand else { return Ok(Left::default()) };
+        let mut left = Left::default();
+        for (name, folder, path) in [
+            ("The structured output", workspace.home()?, PROVIDED),
+            ("The file `structured_output.json`", workspace.ws()?, FILE),
+        ] {
+            let read = folder.try_clone()?;
+            let found = beneath::blocking(move || Ok(read_small(&read, Path::new(path)))).await?;
+            let provided = match found {
+                Ok(None) => continue,
+                Ok(Some(text)) if path == FILE => {
+                    serde_json::from_slice(&text).map(|output| Provided { output, is_final: true })
+                }
+                Ok(Some(text)) => serde_json::from_slice(&text),
+                Err(why) => {
+                    left.refused = Some(words::structured_refused(name, &why));
+                    continue;
+                }
+            };
+            let why = match provided {
+                Err(error) => format!("it is not JSON: {error}"),
+                Ok(provided) => match self.judged(&demand.schema, Some(&provided.output)).await? {
+                    Verdict::Good => {
+                        // The folder of the tool server may itself be a link by now; then the file is left.
+                        let _ = beneath::blocking(move || remove(&folder, Path::new(path))).await;
+                        left.provided = Some(provided);
+                        continue;
+                    }
+                    Verdict::BadOutput(faults) => {
+                        format!("it is not as the schema has it:\n{}", schema::lines(&faults))
+                    }
+                    Verdict::BadSchema(fault) => {
+                        format!("the schema cannot be used any more: {}", fault.what)
+                    }
+                    Verdict::TooHard => "it could not be judged in the time that there is".to_owned(),
+                },
+            };
+            left.refused = Some(words::structured_refused(name, &why));
+        }
+        left.wanting = demand.required && !given;
+        Ok(left)
+    }
+
+    async fn judged(&self, schema: &Value, output: Option<&Value>) -> io::Result<Verdict> {
+        let _place = self.judging.acquire().await.map_err(io::Error::other)?;
+        judge(self.settings.sandbox.supervisor(), schema, output).await
+    }
+}
+
+/// Reads a file below a folder of an agent's, or says why not; nothing where there is none.
+fn read_small(folder: &OwnedFd, path: &Path) -> Result<Option<Vec<u8>>, String> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = match beneath::open(folder, path, flags, Mode::empty()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("it could not be read: {error}")),
+        Ok(file) => file,
+    };
+    let stat = rustix::fs::fstat(&file).map_err(|error| format!("it could not be read: {error}"))?;
+    if beneath::kind(&stat) != FileType::RegularFile || stat.st_nlink != 1 {
+        return Err("it is not a regular file with one name".to_owned());
+    }
+    let mut text = Vec::new();
+    // The envelope of the tool server adds a little.
+    let most = MAX_OUTPUT as u64 + 64;
+    let read = File::from(file).take(most + 1).read_to_end(&mut text);
+    read.map_err(|error| format!("it could not be read: {error}"))?;
+    if text.len() as u64 > most {
+        return Err(format!("it has more than {MAX_OUTPUT} bytes"));
+    }
+    Ok(Some(text))
+}
+
+fn remove(folder: &OwnedFd, path: &Path) -> io::Result<()> {
+    let (Some(inner), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    if inner.as_os_str().is_empty() {
+        return beneath::remove(folder, name);
+    }
+    beneath::remove(beneath::open_folder(folder, inner)?, name)
+}
