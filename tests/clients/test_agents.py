@@ -16,6 +16,8 @@ import profiles
 import service
 from scripted_model import ScriptedModel
 
+pytestmark = pytest.mark.agents
+
 AGENTS = ["codex", "opencode", "claude", "gemini", "goose"]
 # Those that do not find their conversation again after a kill, and are told of it.
 FORGETFUL = ["gemini"]
@@ -33,14 +35,17 @@ def model():
         yield scripted
 
 
-@pytest.mark.parametrize("isolation", ["none", "bubblewrap"])
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize(
+    ("agent", "isolation"),
+    [(agent, isolation) for agent in AGENTS for isolation in ("none", "bubblewrap", "landlock")] + [("codex", "prefix")],
+)
 def test_an_agent_reads_the_file_hands_back_its_own_and_goes_on(start, model, agent, isolation):
     server = begin(start, model, agent, isolation)
     client = server.v3()
     session_id = create(client, table("data.csv"))
     settled(client, session_id, turns=1)
     assert summaries(client, session_id) == [b"summary of data.csv\n"]
+    assert max(one.results for one in model.requests) == 2, "the first tool that was tried showed the rows"
     kinds = [kind for kind, _ in events(client, session_id)]
     assert "tool_call" in kinds, kinds
     assert kinds.count("tool_call") + kinds.count("tool_call_update") >= 2, kinds
@@ -142,7 +147,7 @@ def send(client, session_id, name, content):
     service.good(client.post(f"/sessions/{session_id}/messages", json=message))
 
 
-def settled(client, session_id, turns, seconds=90):
+def settled(client, session_id, turns, seconds=120):
     """Waits until so many turns have ended with a word on the rows, each of which must be that they were seen."""
 
     def over():
