@@ -1,61 +1,108 @@
-"""A language model with a script: enough of the Responses API for a real agent to do one small job.
+"""A language model with a script, for real agents to do one small job with their own tools.
 
-The first answer is a tool call that reads `attachments/data.csv`, the second one a tool call that writes
-`output/summary.md`, the third a text that says `saw_csv=True` only if the tool's result really held the rows.
-It listens on the loopback alone and keeps every request, so that a test can look at what the agent sent.
+To a prompt that names a delivered file it answers three times: a tool call that reads the file, a tool call that
+writes `output/summary.md`, and a text that says `saw_csv=True` only if a tool's result really held the rows. A file of which
+the agent's tool does not show the beginning, as some do with large ones, is looked at once more with `head`. Which
+tools there are, it finds among those that the agent offers. It speaks the four dialects of `dialects.py`, listens on the
+loopback alone and keeps every request with its size, so that a test can look at what the agent sent.
 """
 
-import json
+import re
 import threading
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-READ = "cat attachments/data.csv"
-WRITE = "printf 'summary of data.csv\\n' > output/summary.md && cat output/summary.md"
+import dialects
+from dialects import Call, Text
+
+FILE = re.compile(r"\[Attached file: attachments/(.+?) \(")
+READERS = {"path", "filePath", "file_path"}
+SHELLS = ("cmd", "command")
+
+
+@dataclass
+class Seen:
+    """One request to the model: its size in bytes, and what was said in it."""
+
+    size: int
+    body: dict
+    said: list
+
+    @property
+    def results(self):
+        """How many results of tools it carries, those of earlier turns included."""
+        return sum(said.role == "result" for said in self.said)
 
 
 class ScriptedModel:
-    """Serves the script at `url` while used as a context manager. `rows` is what the tool must have shown."""
+    """Serves the script at `origin` while used as a context manager. `rows`: what each file is to have shown, by name.
+
+    While `go_on` is not set, every last answer of a turn waits; `waiting` is set as soon as one does.
+    """
 
     def __init__(self, rows):
         self.rows = rows
         self.requests = []
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.waiting = threading.Event()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        self.server.daemon_threads = True
+        self.origin = f"http://127.0.0.1:{self.server.server_port}"
+        self.url = f"{self.origin}/v1"
 
     def __enter__(self):
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         return self
 
     def __exit__(self, *_):
+        self.go_on.set()
         self.server.shutdown()
         self.server.server_close()
 
-    def answer(self, request):
-        """The next output item: it depends only on the results that the request already carries."""
-        tool = shell_tool(request)
-        results = [tool_text(item) for item in request.get("input", []) if item.get("type", "").endswith("call_output")]
-        if tool is None:
-            return message("a title")
+    def answer(self, said, tools):
+        """The next step: it depends only on the results that came since a prompt named a file."""
+        reader, shell = reading_tool(tools), shell_tool(tools)
+        if shell is None:
+            return Text("a title")
+        prompts = [number for number, one in enumerate(said) if one.role == "user" and FILE.search(one.text)]
+        if not prompts:
+            return Text("no file was named")
+        name = FILE.findall(said[prompts[-1]].text)[-1]
+        results = [one.text for one in said[prompts[-1] :] if one.role == "result"]
+        shown = [all(row in result for row in self.rows[name]) for result in results]
         if not results:
-            return call("call_read", tool, READ)
-        if len(results) == 1:
-            return call("call_write", tool, WRITE)
-        saw = all(row in results[0] for row in self.rows)
-        return message(f"I read the file and wrote output/summary.md. saw_csv={saw}")
+            return read_call(reader, shell, name)
+        if shown == [False]:
+            return shell_call(shell, f"head -n 5 'attachments/{name}'")
+        if len(results) == (1 if shown[0] else 2):
+            return shell_call(shell, f"printf 'summary of {name}\\n' > output/summary.md && cat output/summary.md")
+        self.waiting.set()
+        self.go_on.wait()
+        saw = any(shown)
+        return Text(f"I read {name} and wrote output/summary.md. saw_csv={saw}")
 
     def _handler(model):
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                model.requests.append(request)
-                events = stream(model.answer(request), len(model.requests))
+                content = self.rfile.read(int(self.headers["Content-Length"]))
+                dialect = dialects.of(self.path)
+                if dialect is None:
+                    return self.send_error(404)
+                seen = Seen(len(content), *dialect.read(content))
+                model.requests.append(seen)
+                step = model.answer(seen.said, list(dialect.tools(seen.body)))
+                kind, answer = dialect.write(step, seen.body, len(model.requests))
                 self.send_response(200)
-                self.send_header("Content-Type", "text/event-stream")
-                self.send_header("Content-Length", str(len(events)))
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
-                self.wfile.write(events)
+                self.wfile.write(answer)
 
             def do_GET(self):
+                self.send_error(404)
+
+            def do_HEAD(self):
                 self.send_error(404)
 
             def log_message(self, *_):
@@ -64,51 +111,33 @@ class ScriptedModel:
         return Handler
 
 
-def shell_tool(request):
-    """The tool that the agent offers for running a command, with the name of its argument; None without one."""
-    for tool in request.get("tools") or []:
-        arguments = tool.get("parameters", {}).get("properties", {})
-        for argument in ("cmd", "command"):
-            if tool.get("type") == "function" and argument in arguments:
-                return tool["name"], argument, arguments[argument].get("type")
+def reading_tool(tools):
+    """The tool that the agent offers for reading a file, with the name of its argument; None without one."""
+    for name, arguments in tools:
+        if name.lower() in ("read", "read_file"):
+            for argument in READERS & set(arguments):
+                return name, argument
     return None
 
 
-def tool_text(item):
-    output = item.get("output")
-    return output if isinstance(output, str) else json.dumps(output)
+def shell_tool(tools):
+    """The tool that the agent offers for running a command, with its arguments; None without one."""
+    for name, arguments in tools:
+        for argument in SHELLS:
+            if argument in arguments:
+                return name, argument, arguments
+    return None
 
 
-def call(call_id, tool, command):
-    name, argument, kind = tool
-    value = ["bash", "-lc", command] if kind == "array" else command
-    return {
-        "type": "function_call",
-        "id": f"fc_{call_id}",
-        "call_id": call_id,
-        "name": name,
-        "arguments": json.dumps({argument: value}),
-    }
+def read_call(reader, shell, name):
+    if reader is None:
+        return shell_call(shell, f"cat 'attachments/{name}'")
+    tool, argument = reader
+    return Call(tool, {argument: f"attachments/{name}"})
 
 
-def message(text):
-    return {
-        "type": "message",
-        "id": "msg_1",
-        "role": "assistant",
-        "content": [{"type": "output_text", "text": text, "annotations": []}],
-    }
-
-
-def stream(item, number):
-    """One whole answer as server-sent events."""
-    response = {"id": f"resp_{number}", "object": "response", "status": "in_progress", "output": []}
-    usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
-    usage |= {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
-    events = [
-        {"type": "response.created", "response": response},
-        {"type": "response.output_item.added", "output_index": 0, "item": item},
-        {"type": "response.output_item.done", "output_index": 0, "item": item},
-        {"type": "response.completed", "response": response | {"status": "completed", "output": [item], "usage": usage}},
-    ]
-    return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events).encode()
+def shell_call(shell, command):
+    tool, argument, arguments = shell
+    value = ["bash", "-lc", command] if arguments[argument].get("type") == "array" else command
+    described = {"description": "One step of the script"} if "description" in arguments else {}
+    return Call(tool, {argument: value} | described)

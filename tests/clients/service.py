@@ -52,6 +52,7 @@ class Satchel:
                 [BINARY, *arguments], stdout=subprocess.PIPE, stderr=log, text=True, env=self.environment
             )
         self.url = None
+        self.killed = False
         self._listening = threading.Event()
         threading.Thread(target=self._read_output, daemon=True).start()
         try:
@@ -76,7 +77,9 @@ class Satchel:
         return done.stdout
 
     def stop(self):
-        """Ends the service with SIGTERM, after `STOP_SECONDS` with SIGKILL, and returns its exit status."""
+        """Ends the service with SIGTERM, after `STOP_SECONDS` with SIGKILL, and returns its exit status; 0 for one that was killed."""
+        if self.killed:
+            return 0
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -84,6 +87,12 @@ class Satchel:
             except subprocess.TimeoutExpired:
                 self.process.kill()
         return self.process.wait()
+
+    def kill(self):
+        """Ends the service as a crash of the machine would: SIGKILL, and nothing after it."""
+        self.process.kill()
+        self.process.wait()
+        self.killed = True
 
     def peak_memory(self):
         """The largest resident memory of the service so far, in bytes."""

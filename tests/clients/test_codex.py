@@ -13,7 +13,7 @@ import pytest
 import service
 from scripted_model import ScriptedModel
 
-ROWS = ["2026-01-01,3", "2026-01-02,5"]
+ROWS = {"data.csv": ["2026-01-01,3", "2026-01-02,5"]}
 
 
 def profile(model_url, isolation):
@@ -50,7 +50,7 @@ network = "host"
 
 @pytest.mark.parametrize("isolation", ["bubblewrap", "landlock"])
 def test_codex_reads_the_file_and_hands_back_its_summary(start, isolation):
-    content = ("day,units\n" + "\n".join(ROWS) + "\n").encode()
+    content = ("day,units\n" + "\n".join(ROWS["data.csv"]) + "\n").encode()
     with ScriptedModel(ROWS) as model:
         server = start(profile(model.url, isolation), environment={"RIG_API_KEY": "only-for-the-rig"})
         client = server.v1()
@@ -64,7 +64,7 @@ def test_codex_reads_the_file_and_hands_back_its_summary(start, isolation):
         assert summary.endswith("/summary.md")
         assert client.download(summary) == b"summary of data.csv\n"
 
-        prompt = str(model.requests[0]["input"])
+        prompt = "\n".join(said.text for said in model.requests[0].said)
         assert "[Attached file: attachments/data.csv (text/csv" in prompt
         assert "ATTACHMENT:" not in prompt, "the agent gets a path, not the URL of the service"
         assert "only-for-the-rig" not in server.log.read_text(errors="replace")
