@@ -25,7 +25,7 @@ use tokio_util::io::StreamReader;
 
 pub use receive::ReceiveError;
 pub use reference::ServiceUrls;
-pub use store::find_many;
+pub use store::{find_many, name_output};
 
 use crate::blobs::{BlobError, BlobReader, Blobs, Locator};
 use crate::clock::Moment;

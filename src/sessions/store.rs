@@ -22,7 +22,8 @@ pub(super) use list::{count, list};
 pub(super) use messages::{NewMessage, add_message, after, all, between, earlier, last_position};
 pub(super) use queue::{
     Claim, Held, HeldRow, Settled, abandoned_workspaces, begin_turn, claim, claim_at_once, end_unclaimed,
-    fence, forget_workspace, held, request_stop, settle, suspend_idle, take_back, take_back_all, waits,
+    fence, forget_workspace, held, is_held, request_stop, settle, suspend_idle, take_back, take_back_all,
+    waits,
 };
 
 /// How a read session is judged: one that has stood still since this moment is past the idle limit.

@@ -291,7 +291,7 @@ impl Sessions {
     }
 
     /// Makes attachments of the new files in the output folder. They are durable before the session
-    /// names them; a kill in between leaves attachments that no session names.
+    /// names them; those that a kill in between leaves unnamed are removed by the next sweep.
     async fn take_over(
         &self,
         claim: &Claim,

@@ -4,6 +4,7 @@
 mod asking;
 mod claims;
 mod delivery;
+mod fleet;
 mod lists;
 mod queue;
 mod restart;
