@@ -3,6 +3,7 @@
 
 mod asking;
 mod claims;
+mod clock;
 mod delivery;
 mod fleet;
 mod lists;
