@@ -27,7 +27,7 @@ pub(super) use list::{count, list};
 pub(super) use messages::{NewMessage, add_message, after, all, at, between, earlier, last_position};
 pub(super) use queue::{
     Claim, Held, HeldRow, Settled, abandoned_workspaces, begin_turn, claim, claim_at_once, end_unclaimed,
-    enough_for_a_turn, fence, forget_workspace, held, park, request_stop, set_agent_session, settle,
+    enough_for_a_turn, fence, forget_workspace, held, is_held, park, request_stop, set_agent_session, settle,
     suspend_idle, take_back, take_back_all, take_up, waiting, waits,
 };
 pub(super) use secrets::{add_secret, remove_secrets, secrets};

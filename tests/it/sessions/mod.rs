@@ -4,8 +4,10 @@
 mod acp;
 mod asking;
 mod claims;
+mod clock;
 mod delivery;
 mod events;
+mod fleet;
 mod lists;
 mod queue;
 mod restart;

@@ -1,5 +1,6 @@
 //! Several processes on one data folder: one that takes requests, and workers.
 
+use std::collections::HashSet;
 use std::fs;
 
 use rustix::process::Signal;
@@ -129,6 +130,29 @@ async fn messages_and_ends_reach_the_worker_that_holds_the_session() {
     drop(worker);
     let waiting = app.v3().open("two").await;
     assert_eq!(waiting.end().await.expect(200).json()["status"], "exit");
+}
+
+#[tokio::test]
+async fn outputs_of_a_turn_that_was_cut_short_at_its_end_are_handed_back_once() {
+    const FILES: i64 = 100;
+    let script = "for n in $(seq 100); do echo $n > output/$n.txt; done; echo done";
+    let app = api("", script).await;
+    let live = "SELECT COUNT(*) FROM attachments WHERE source = 'devin' AND deleted_at IS NULL";
+    let session = app.v3().open("hello").await;
+    let worker = app.worker();
+    eventually("some are taken over", async || (app.count(live).await > 2).then_some(())).await;
+    drop(worker);
+    assert!(app.count(live).await < FILES && session.receipts().await.is_empty(), "the kill came too late");
+    let _worker = app.worker();
+    session.until_waiting().await;
+    let receipts = session.receipts().await;
+    let paths: HashSet<&str> = receipts.iter().map(|receipt| receipt["path"].as_str().unwrap()).collect();
+    assert_eq!((receipts.len() as i64, paths.len() as i64), (FILES, FILES));
+    assert!(app.count("SELECT COUNT(*) FROM attachments WHERE source = 'devin'").await > FILES);
+    eventually("the others are removed", async || (app.count(live).await == FILES).then_some(())).await;
+    let named = "SELECT COUNT(*) FROM attachments a, session_attachments s WHERE s.attachment_id = a.id \
+        AND a.deleted_at IS NULL AND a.unnamed_since IS NULL";
+    assert_eq!(app.count(named).await, FILES);
 }
 
 /// The worker that stands still is taken for dead; its agent is not, and keeps the workspace.
