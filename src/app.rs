@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attachments::{self, Attachments, ServiceUrls};
 use crate::blobs::Blobs;
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::db::Db;
 use crate::documents;
 use crate::http::health::Vitals;
@@ -63,6 +63,16 @@ impl DataFolder {
         Ok(Self(path))
     }
 
+    /// Opens the folder of a service that was set up; a mistyped name makes no new one.
+    pub fn open_existing(path: &Path) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            path.join("satchel.db").exists(),
+            "{} holds no service: name its data folder with --data, or set one up with `satchel init`",
+            path.display()
+        );
+        Self::open(path)
+    }
+
     /// A path in the folder.
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
@@ -95,6 +105,8 @@ impl DataFolder {
     /// The folder's catalogue.
     pub async fn open_db(&self) -> anyhow::Result<Db> {
         let path = self.join("satchel.db");
+        // Processes that start together bring the tables up to date one after the other.
+        let _alone = self.lock("schema.lock", true)?;
         Db::open_sqlite(&path)
             .await
             .with_context(|| format!("the database {} cannot be opened", path.display()))
@@ -104,14 +116,15 @@ impl DataFolder {
 /// A service, opened and checked, with its listener bound.
 #[derive(Debug)]
 pub struct App {
-    listener: TcpListener,
+    role: Role,
+    listener: Option<TcpListener>,
     metrics_listener: Option<TcpListener>,
     public_url: String,
     state: AppState,
     settings: serve::Settings,
     metrics: Arc<Metrics>,
     db: Db,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// What the endpoints work with.
@@ -126,13 +139,22 @@ struct AppState {
 impl App {
     /// Opens and checks everything, then binds.
     pub async fn open(config: &Config, folder: &DataFolder) -> anyhow::Result<Self> {
-        let Some(lock) = folder.lock("server.lock", false)? else {
+        let role = config.role;
+        let lock = if role.listens() { folder.lock("server.lock", false)? } else { None };
+        if role.listens() && lock.is_none() {
             bail!(
-                "another server runs on the data folder {}: stop it, or name another folder with --data",
+                "another server runs on the data folder {}: stop it, name another folder with --data, or run a \
+                 worker beside it with --role worker",
                 folder.path().display()
             );
-        };
+        }
         let db = folder.open_db().await?;
+        if !role.listens() && !identity::standing(&mut *db.read().await?).await? {
+            bail!(
+                "the data folder {} is not set up: start the service on it, or run `satchel init`",
+                folder.path().display()
+            );
+        }
         let blobs = Blobs::open(&folder.join("blobs"), config.min_free_bytes)
             .with_context(|| format!("the store in {} cannot be opened", folder.join("blobs").display()))?;
         let blobs = Arc::new(blobs);
@@ -142,12 +164,12 @@ impl App {
         fs::DirBuilder::new().mode(0o700).recursive(true).create(&sessions_dir)?;
         let sandbox = probe(config, &profiles, &sessions_dir).await?;
 
-        let listener = bind(config.listen).await?;
+        let listener = if role.listens() { Some(bind(config.listen).await?) } else { None };
         let metrics_listener = match config.metrics_listen {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let address = listener.local_addr()?;
+        let address = listener.as_ref().map_or(Ok(config.listen), TcpListener::local_addr)?;
         let public_url = config.public_url(address);
         let urls = ServiceUrls::new(&public_url, &other_urls(config, address))?;
 
@@ -174,6 +196,7 @@ impl App {
         });
         let vitals = Vitals { db: db.clone(), blobs, broken: attachments.broken().clone() };
         Ok(Self {
+            role,
             listener,
             metrics_listener,
             public_url,
@@ -189,9 +212,9 @@ impl App {
         })
     }
 
-    /// The address listened on.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// The address listened on; none for a worker.
+    pub fn address(&self) -> io::Result<Option<SocketAddr>> {
+        self.listener.as_ref().map(TcpListener::local_addr).transpose()
     }
 
     /// The address that URLs begin with.
@@ -207,7 +230,9 @@ impl App {
     /// Runs until `stop`, then finishes what is in flight and closes.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let router = router(self.state.clone(), &self.metrics, &self.public_url);
-        let worker = tokio::spawn(Arc::clone(&self.state.sessions).run_worker(stop.clone()));
+        let (sessions, works, told) = (Arc::clone(&self.state.sessions), self.role.works(), stop.clone());
+        let worker =
+            tokio::spawn(async move { if works { sessions.run_worker(told).await } else { Ok(()) } });
         let attachments = Arc::clone(&self.state.attachments);
         let sweep = tokio::spawn(async move {
             match attachments.sweep().await {
@@ -220,13 +245,16 @@ impl App {
         });
         if let Some(listener) = self.metrics_listener {
             let settings = serve::Settings { max_connections: 16, ..self.settings.clone() };
-            tokio::spawn(serve::serve(listener, self.metrics.router(), settings, stop.clone()));
+            let router = self.metrics.router().merge(vital_signs().with_state(self.state.clone()));
+            tokio::spawn(serve::serve(listener, router, settings, stop.clone()));
         }
         // The worker ends only when it is told to; if it fails, the service stops and says so.
         let failed = stop.clone();
         let worker = tokio::spawn(async move {
             let ended = worker.await;
-            failed.cancel();
+            if works {
+                failed.cancel();
+            }
             ended
         });
         // So do the tasks that write uploads down.
@@ -235,7 +263,10 @@ impl App {
             broken.cancelled().await;
             failed.cancel();
         });
-        serve::serve(self.listener, router, self.settings, stop).await;
+        match self.listener {
+            Some(listener) => serve::serve(listener, router, self.settings, stop).await,
+            None => stop.cancelled().await,
+        }
         worker
             .await?
             .context("the worker of sessions failed")?
@@ -252,20 +283,24 @@ impl App {
 
 /// The route table: what the service answers, in the order of a reader's interest.
 fn router(state: AppState, metrics: &Arc<Metrics>, public_url: &str) -> Router {
-    use axum::routing::get;
     Router::new()
         .merge(attachments::http::routes())
         .merge(sessions::http::routes())
         .merge(identity::http::routes())
         .merge(documents::routes(public_url, state.attachments.settings().max_upload_bytes))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
+        .merge(vital_signs())
         .fallback(|| async { ApiError::NotFound("Not Found") })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn(problem::render))
         .layer(middleware::from_fn_with_state(Arc::clone(metrics), telemetry::observe))
         .with_state(state)
+}
+
+/// What watches over the process asks.
+fn vital_signs() -> Router<AppState> {
+    use axum::routing::get;
+    Router::new().route("/health/live", get(health::live)).route("/health/ready", get(health::ready))
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

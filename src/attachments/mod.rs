@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use receive::ReceiveError;
 pub use reference::ServiceUrls;
-pub use store::find_many;
+pub use store::{find_many, name_output};
 
 use crate::blobs::{BlobError, BlobReader, Blobs, Locator};
 use crate::clock::Moment;

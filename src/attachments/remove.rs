@@ -13,7 +13,8 @@ use tokio::task::spawn_blocking;
 use super::{Attachment, Attachments, Gone, store};
 use crate::blobs::{ClosedPack, Locator, Sweep};
 use crate::clock;
-use crate::db::DbError;
+use crate::db::{DbError, Tx};
+use crate::id::SessionId;
 use crate::identity::{Grant, audit};
 
 /// Discarded blobs looked at in one go.
@@ -39,6 +40,42 @@ impl Attachments {
             Ok(true)
         });
         deleted.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    /// Outputs that no session names: their turn is not over, or was cut short just before its end. The
+    /// sessions that they came out of say which.
+    pub async fn unnamed_outputs(&self) -> Result<Vec<(SessionId, Attachment)>, DbError> {
+        let mut conn = self.db.read().await?;
+        store::unnamed_outputs(&mut conn, SWEEP_BATCH).await
+    }
+
+    /// Removes an output that no session names, unless one does meanwhile. `tx`: in which the caller
+    /// found that nobody holds the session.
+    pub async fn drop_output(
+        self: &Arc<Self>,
+        mut tx: Tx,
+        session: &SessionId,
+        output: Attachment,
+    ) -> Result<(), DbError> {
+        if !store::name_output(&mut tx, output.id).await? {
+            return Ok(());
+        }
+        let gone = Gone { at: clock::now(), reason: "its turn was cut short and ran again".to_owned() };
+        if store::mark_gone(&mut tx, &output, &gone).await? {
+            let act = audit::Act {
+                action: "attachment.delete",
+                at: gone.at,
+                org_id: Some(output.org_id.to_string()),
+                principal_id: Some(session.to_string()),
+                key_id: None,
+                address: None,
+                subject: Some(output.id.to_string()),
+            };
+            audit::record(&mut tx, &act).await?;
+        }
+        tx.commit().await?;
+        self.free_or_warn(&output.blob, output.size).await;
+        Ok(())
     }
 
     async fn free_or_warn(&self, blob: &Locator, size: u64) {

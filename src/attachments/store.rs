@@ -7,7 +7,7 @@ use super::{Attachment, Gone, Source};
 use crate::blobs::Locator;
 use crate::clock::Moment;
 use crate::db::{Conn, DbError, Row, in_rows, placeholders};
-use crate::id::{AttachmentId, OrgId};
+use crate::id::{AttachmentId, OrgId, SessionId};
 use crate::identity::Scope;
 
 const COLUMNS: &str = "id, org_id, name, size, sha256, content_type, blob, source, created_at, \
@@ -24,8 +24,8 @@ pub(super) async fn insert_many(conn: &mut Conn, arrivals: &[&Arrival]) -> Resul
 async fn insert(conn: &mut Conn, arrivals: &[&Arrival]) -> Result<(), DbError> {
     let sql = format!(
         "INSERT INTO attachments (id, org_id, name, size, sha256, content_type, blob, source, \
-         created_at, created_by, session_id) VALUES {}",
-        placeholders(arrivals.len(), 11)
+         created_at, created_by, session_id, unnamed_since) VALUES {}",
+        placeholders(arrivals.len(), 12)
     );
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for arrival in arrivals {
@@ -41,7 +41,8 @@ async fn insert(conn: &mut Conn, arrivals: &[&Arrival]) -> Result<(), DbError> {
             .bind(new.source.name())
             .bind(new.created_at.0)
             .bind(arrival.grant.as_ref().map(|grant| grant.caller().principal_id.clone()))
-            .bind(arrival.session_id.as_deref());
+            .bind(arrival.session_id.as_deref())
+            .bind(arrival.session_id.is_some().then_some(new.created_at.0));
     }
     query.execute(conn).await?;
     Ok(())
@@ -81,6 +82,35 @@ pub async fn find_many(
         found.push(find(conn, &scope, *id).await?);
     }
     Ok(found)
+}
+
+/// An output is named by its session from now on; `false` if it was before, or is gone.
+pub async fn name_output(conn: &mut Conn, id: AttachmentId) -> Result<bool, DbError> {
+    let named = sqlx::query(
+        "UPDATE attachments SET unnamed_since = NULL WHERE id = $1 AND unnamed_since IS NOT NULL",
+    )
+    .bind(id.to_string())
+    .execute(conn)
+    .await?;
+    Ok(named.rows_affected() == 1)
+}
+
+/// Outputs that no session names, oldest first, and the sessions that they came out of.
+pub(super) async fn unnamed_outputs(
+    conn: &mut Conn,
+    limit: i64,
+) -> Result<Vec<(SessionId, Attachment)>, DbError> {
+    let sql = format!(
+        "SELECT {COLUMNS}, session_id FROM attachments WHERE unnamed_since IS NOT NULL \
+         ORDER BY unnamed_since LIMIT $1"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(limit).fetch_all(conn).await?;
+    let output = |row: &Row| {
+        let session: &str = row.try_get("session_id")?;
+        let session = session.parse().map_err(|_| DbError::Corrupt("attachments.session_id"))?;
+        Ok((session, attachment(row)?))
+    };
+    rows.iter().map(output).collect()
 }
 
 /// Marks an attachment as gone and its bytes as to be freed; `false` if it was gone before.

@@ -18,7 +18,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::DataFolder;
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, Role};
 use crate::{example_agent, sessions};
 
 /// A self-hosted attachment service for coding agents.
@@ -65,6 +65,9 @@ enum Command {
 struct ServeArgs {
     #[command(flatten)]
     folder: FolderArgs,
+    /// What the process does: take requests, run sessions, or both [default: all].
+    #[arg(long)]
+    role: Option<Role>,
     /// Address to listen on [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -92,12 +95,7 @@ impl FolderArgs {
     /// The folder of a service that was set up; a mistyped name makes no new one.
     fn open_existing(&self) -> anyhow::Result<DataFolder> {
         let config = Config::load(self.flags())?;
-        anyhow::ensure!(
-            config.data.join("satchel.db").exists(),
-            "{} holds no service: name its data folder with --data, or set one up with `satchel init`",
-            config.data.display()
-        );
-        DataFolder::open(&config.data)
+        DataFolder::open_existing(&config.data)
     }
 
     fn open(&self) -> anyhow::Result<DataFolder> {

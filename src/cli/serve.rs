@@ -18,8 +18,12 @@ pub(super) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
     // What this process inherited is nothing for the agents that it starts.
     close_fds::set_fds_cloexec(3, &[]);
     protect_self().context("the process cannot be protected from others of the same user")?;
-    let config =
-        Config::load(Flags { listen: args.listen, public_url: args.public_url, ..args.folder.flags() })?;
+    let config = Config::load(Flags {
+        role: args.role,
+        listen: args.listen,
+        public_url: args.public_url,
+        ..args.folder.flags()
+    })?;
     telemetry::start_logging(&config.log)?;
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -27,9 +31,14 @@ pub(super) fn serve(args: ServeArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
-    let folder = DataFolder::open(&config.data)?;
+    // A worker makes no folder: a mistyped name would be an empty service that it works for in vain.
+    let folder = if config.role.listens() {
+        DataFolder::open(&config.data)?
+    } else {
+        DataFolder::open_existing(&config.data)?
+    };
     let app = App::open(&config, &folder).await?;
-    let fresh = first_run::set_up_if_empty(&folder).await?;
+    let fresh = if config.role.listens() { first_run::set_up_if_empty(&folder).await? } else { None };
     announce(&app, &config, &folder, fresh.as_ref())?;
 
     let stop = CancellationToken::new();
@@ -56,15 +65,20 @@ fn announce(
     fresh: Option<&first_run::FirstRun>,
 ) -> anyhow::Result<()> {
     let address = app.address()?;
-    let mut text = format!("listening on http://{address}\ndata in {}\n", folder.path().display());
-    if app.public_url() != format!("http://{address}") {
+    let mut text = match address {
+        Some(address) => format!("listening on http://{address}\n"),
+        None => "working on sessions\n".to_owned(),
+    };
+    text.push_str(&format!("data in {}\n", folder.path().display()));
+    if address.is_none_or(|address| app.public_url() != format!("http://{address}")) {
         text.push_str(&format!("public address {}\n", app.public_url()));
     }
     if let Some(fresh) = fresh {
         text.push_str(&fresh.welcome(app.public_url(), folder, std::io::stdout().is_terminal()));
     }
     print(&text)?;
-    tracing::info!(%address, isolation = ?app.sandbox().isolation(), "ready");
+    let address = address.map(tracing::field::display);
+    tracing::info!(role = ?config.role, address, isolation = ?app.sandbox().isolation(), "ready");
     if config.default_agent().is_none() {
         tracing::warn!(
             "the agent is `{EXAMPLE_AGENT}`, which is not a language model: name one under [agents] in the configuration"

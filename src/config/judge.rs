@@ -6,7 +6,7 @@
 use confique::Config as _;
 use confique::meta::FieldKind;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Role};
 
 impl Config {
     /// Refuses values that do not go together or with which nothing could be done.
@@ -18,6 +18,13 @@ impl Config {
                  (`--public-url https://files.example.org`)",
                 self.listen
             ));
+        }
+        if self.role == Role::Worker && self.listen.port() == 0 && self.public_url.is_none() {
+            return contradiction(
+                "a worker needs `public_url`, or in `listen` the port that the service listens on: the URLs of \
+                 what agents hand back begin with it"
+                    .into(),
+            );
         }
         if let Some(name) = &self.default_agent
             && !self.agents.contains_key(name)

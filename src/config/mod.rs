@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use confique::{Config as _, Layer as _};
+use serde::Deserialize;
 
 use crate::sessions::sandbox::Isolation;
 
@@ -23,12 +24,17 @@ use judge::{check_environment, check_key};
 #[derive(Debug, Clone, confique::Config)]
 #[config(layer_attr(derive(Debug)))]
 pub struct Config {
+    /// What this process does: "all"; "api" (takes requests and runs no session); or "worker" (runs
+    /// sessions and takes no requests). One process per data folder takes requests; any number of
+    /// workers run beside it, on the same machine and with the same configuration.
+    #[config(env = "SATCHEL_ROLE", default = "all")]
+    pub role: Role,
+
     /// Address to listen on. Any address but a loopback one needs `public_url`.
     #[config(env = "SATCHEL_LISTEN", default = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// Folder of everything that is kept: the database, the files, the sessions' workspaces. One
-    /// server at a time.
+    /// Folder of everything that is kept: the database, the files, the sessions' workspaces.
     #[config(env = "SATCHEL_DATA", default = "./satchel-data")]
     pub data: PathBuf,
 
@@ -45,7 +51,8 @@ pub struct Config {
     #[config(env = "SATCHEL_TRUSTED_PROXIES", default = [], parse_env = confique::env::parse::list_by_comma)]
     pub trusted_proxies: Vec<ipnet::IpNet>,
 
-    /// Address of a listener of its own for `/metrics` (Prometheus). Default: none.
+    /// Address of a listener of its own for `/metrics` (Prometheus), `/health/live` and
+    /// `/health/ready`; the only one that a worker has. Default: none.
     #[config(env = "SATCHEL_METRICS_LISTEN")]
     pub metrics_listen: Option<SocketAddr>,
 
@@ -108,7 +115,7 @@ pub struct Config {
     #[config(env = "SATCHEL_DEFAULT_AGENT")]
     pub default_agent: Option<String>,
 
-    /// Sessions that run at once. Default: the number of cores.
+    /// Sessions that run at once in one process. Default: the number of cores.
     #[config(env = "SATCHEL_SESSION_SLOTS")]
     pub session_slots: Option<usize>,
 
@@ -188,9 +195,35 @@ pub struct Config {
     pub agents: BTreeMap<String, AgentConfig>,
 }
 
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Takes requests and runs sessions.
+    All,
+    /// Takes requests and runs no session.
+    Api,
+    /// Runs sessions and takes no requests.
+    Worker,
+}
+
+impl Role {
+    /// Whether it takes requests.
+    pub fn listens(self) -> bool {
+        self != Self::Worker
+    }
+
+    /// Whether it runs sessions.
+    pub fn works(self) -> bool {
+        self != Self::Api
+    }
+}
+
 /// What the command line may say over file and environment.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
+    /// `--role`.
+    pub role: Option<Role>,
     /// `--config`: the file to read.
     pub config: Option<PathBuf>,
     /// `--listen`.
@@ -244,6 +277,7 @@ impl Config {
     pub fn load(flags: Flags) -> Result<Self, ConfigError> {
         check_environment(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()))?;
         let mut over = <Self as confique::Config>::Layer::empty();
+        over.role = flags.role;
         over.listen = flags.listen;
         over.data = flags.data;
         over.public_url = flags.public_url;

@@ -14,7 +14,7 @@ use crate::id::AttachmentId;
 
 impl Sessions {
     /// Makes attachments of the new files in the output folder. They are durable before the session
-    /// names them; a kill in between leaves attachments that no session names.
+    /// names them; those that a kill in between leaves unnamed are removed by the next sweep.
     pub(super) async fn take_over(
         &self,
         claim: &Claim,

@@ -24,8 +24,8 @@ pub(super) use list::{count, list};
 pub(super) use messages::{NewMessage, add_message, after, all, at, between, earlier, last_position};
 pub(super) use queue::{
     Claim, Held, HeldRow, Settled, abandoned_workspaces, begin_turn, claim, claim_at_once, end_unclaimed,
-    fence, forget_workspace, held, park, request_stop, set_agent_session, settle, suspend_idle, take_back,
-    take_back_all, take_up, waiting, waits,
+    fence, forget_workspace, held, is_held, park, request_stop, set_agent_session, settle, suspend_idle,
+    take_back, take_back_all, take_up, waiting, waits,
 };
 
 /// How a read session is judged: one that has stood still since this moment is past the idle limit.

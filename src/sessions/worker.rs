@@ -223,8 +223,9 @@ impl Sessions {
         }
     }
 
-    /// Suspends sessions that have waited for longer than the idle limit; removes the workspaces of
-    /// those that were over long enough ago.
+    /// Suspends sessions that have waited for longer than the idle limit; removes outputs whose turn
+    /// was cut short after they were taken over, and the workspaces of sessions that were over long
+    /// enough ago.
     async fn sweep(&self) -> Result<(), DbError> {
         let now = clock::now();
         let mut tx = self.db.write().await?;
@@ -232,6 +233,12 @@ impl Sessions {
         let longest = REST.max(self.settings.restart_waits[1]);
         store::claim_at_once(&mut tx, now.plus(longest), now).await?;
         tx.commit().await?;
+        for (session, output) in self.attachments.unnamed_outputs().await? {
+            let mut tx = self.db.write().await?;
+            if !store::is_held(&mut tx, &session).await? {
+                self.attachments.drop_output(tx, &session, output).await?;
+            }
+        }
         let before = now.minus(self.settings.workspace_keep);
         let abandoned = store::abandoned_workspaces(&mut *self.db.read().await?, before).await?;
         for id in abandoned {

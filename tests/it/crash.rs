@@ -1,6 +1,9 @@
 //! `kill -9` in a loop under concurrent uploads: what was acknowledged stays, whole; what was not
 //! is there whole or not at all; nothing is left lying about.
 //!
+//! The same with workers, which store what agents hand back beside the service that takes uploads,
+//! while each that starts sweeps the store.
+//!
 //! 40 kills; 220 with `TEST_FULL=1` in the environment.
 
 use std::path::PathBuf;
@@ -15,6 +18,7 @@ use sqlx::{ConnectOptions, Row};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::support::sessions::agent;
 use crate::support::{TestApp, User, eventually, noise, sha256};
 
 const LARGEST: usize = 2 * 1024 * 1024;
@@ -101,7 +105,7 @@ impl Load {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_was_acknowledged_survives_every_kill() {
-    let kills = if std::env::var_os("TEST_FULL").is_some() { 220 } else { 40 };
+    let kills = kills();
     let mut app = TestApp::builder().config("isolation = \"none\"").start().await;
     let mut random = Random(42);
     let mut load = Load::start(&app);
@@ -126,11 +130,75 @@ async fn whatever_was_acknowledged_survives_every_kill() {
     eventually("the second is over", async || (second() > now + 1).then_some(())).await;
     app.start_again().await;
 
+    let rows = assert_whole(&app, &kept).await;
+    assert_eq!(app.rows("PRAGMA integrity_check").await[0]["integrity_check"], "ok");
+    let noted = app.count("SELECT COUNT(*) FROM audit_logs WHERE action = 'attachment.create'").await;
+    assert_eq!(noted, rows as i64, "each has its row of audit");
+}
+
+/// Leaves files of all sizes, other ones each time.
+const AGENT: &str =
+    "for n in 1 2 3 4 5 6; do head -c $((n * n * 3000)) /dev/urandom > output/$n.bin; done; echo done";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn processes_that_write_beside_each_other_lose_nothing_to_one_that_starts_and_sweeps() {
+    let options = "isolation = \"none\"\nsession_slots = 2\nsessions_per_org = 100";
+    let mut app = TestApp::builder().config(options).config(&agent(AGENT, "")).start().await;
+    let user = app.v3();
+    let mut random = Random(43);
+    let mut workers = vec![app.worker(), app.worker()];
+    let mut sessions = Vec::new();
+    let mut load = Load::start(&app);
+    for kill in 0..kills() / 2 {
+        for _ in 0..3 {
+            sessions.push(user.open("hello").await);
+        }
+        load.go_on(random.within(1..24)).await;
+        if kill % 4 == 3 {
+            app.kill9();
+            app.start_again().await;
+        }
+        // The one that is killed was writing; the one that starts sweeps while the others write.
+        drop(workers.remove(random.within(0..2)));
+        workers.push(tokio::task::block_in_place(|| app.worker()));
+    }
+    let kept = std::mem::take(&mut *load.told.kept.lock().unwrap());
+    drop(load);
+    eventually("every turn ends", async || {
+        let left = "SELECT COUNT(*) FROM sessions WHERE worker_id IS NOT NULL \
+            OR (inbox_seq > done_seq AND status <> 'suspended')";
+        (app.count(left).await == 0).then_some(())
+    })
+    .await;
+    let mut handed_back = 0;
+    for session in &sessions {
+        for receipt in session.receipts().await {
+            let (url, sha256) = (receipt["url"].as_str().unwrap(), receipt["sha256"].as_str().unwrap());
+            assert_eq!(self::sha256(&user.get(url).await.expect(200).body), sha256, "{receipt}");
+            handed_back += 1;
+        }
+    }
+    let cut_short =
+        app.count("SELECT COUNT(*) FROM session_messages WHERE message LIKE '%runs again%'").await;
+    println!("{} acknowledged, {handed_back} handed back, {cut_short} turns cut short", kept.len());
+    assert!(cut_short > 0 && handed_back >= sessions.len() * 3);
+    drop(workers);
+    app.restart().await;
+    assert_whole(&app, &kept).await;
+}
+
+fn kills() -> usize {
+    if std::env::var_os("TEST_FULL").is_some() { 220 } else { 40 }
+}
+
+/// Every file that was acknowledged, and every one that a row names, is whole; no others are there.
+/// How many rows there are.
+async fn assert_whole(app: &TestApp, kept: &[Kept]) -> usize {
     let user = app.v1();
-    for kept in &kept {
+    for kept in kept {
         assert!(is_whole(&user, kept).await, "the service went away");
     }
-    let rows = app.rows("SELECT id, name, sha256, blob FROM attachments").await;
+    let rows = app.rows("SELECT id, name, sha256, blob FROM attachments WHERE deleted_at IS NULL").await;
     assert!(rows.len() >= kept.len());
     for row in &rows {
         let text = |column: &str| row[column].as_str().unwrap().to_owned();
@@ -141,14 +209,13 @@ async fn whatever_was_acknowledged_survives_every_kill() {
         rows.iter().filter_map(|row| Some(row["blob"].as_str()?.strip_prefix("file:")?.to_owned())).collect();
     named.sort();
     eventually("files that no row names are removed", async || {
-        let mut there = files_in(&app, "files");
+        let mut there = files_in(app, "files");
         there.sort();
         (there == named).then_some(())
     })
     .await;
-    assert_eq!(app.rows("PRAGMA integrity_check").await[0]["integrity_check"], "ok");
-    let noted = app.count("SELECT COUNT(*) FROM audit_logs WHERE action = 'attachment.create'").await;
-    assert_eq!(noted, rows.len() as i64, "each has its row of audit");
+    assert_eq!(files_in(app, "staging"), Vec::<String>::new());
+    rows.len()
 }
 
 /// Uploads a file; its download path, or `None` if the service went away.
@@ -178,7 +245,8 @@ async fn is_whole(user: &User, kept: &Kept) -> bool {
 async fn newest(catalogue: &PathBuf) -> Option<Vec<Kept>> {
     let options = SqliteConnectOptions::new().filename(catalogue).read_only(true);
     let mut conn = options.connect().await.ok()?;
-    let sql = "SELECT id, name, sha256 FROM attachments ORDER BY created_at DESC LIMIT 12";
+    let sql =
+        "SELECT id, name, sha256 FROM attachments WHERE source = 'user' ORDER BY created_at DESC LIMIT 12";
     let rows = sqlx::query(sql).fetch_all(&mut conn).await.ok()?;
     let kept = |row: &sqlx::sqlite::SqliteRow| Kept {
         path: format!("/v1/attachments/{}/{}", row.get::<&str, _>("id"), row.get::<&str, _>("name")),

@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 
 use super::{add_event, source};
-use crate::attachments::Source;
+use crate::attachments::{Source, name_output};
 use crate::clock::Moment;
 use crate::db::{Conn, DbError, Row};
 use crate::id::{AttachmentId, SessionId};
@@ -79,6 +79,7 @@ pub(in crate::sessions) async fn add_output(
     path: &str,
     now: Moment,
 ) -> Result<(), DbError> {
+    name_output(conn, attachment).await?;
     let row = (attachment, Source::Devin, seq, url, Some(path), Delivery::Delivered);
     insert(conn, id, row, now).await
 }

@@ -353,6 +353,12 @@ pub(in crate::sessions) async fn held(conn: &mut Conn) -> Result<Vec<HeldRow>, D
     rows.iter().map(held).collect()
 }
 
+/// Whether a worker has the session.
+pub(in crate::sessions) async fn is_held(conn: &mut Conn, id: &SessionId) -> Result<bool, DbError> {
+    let sql = "SELECT COUNT(*) FROM sessions WHERE id = $1 AND worker_id IS NOT NULL";
+    Ok(sqlx::query_scalar::<_, i64>(sql).bind(id.as_str()).fetch_one(conn).await? > 0)
+}
+
 /// Takes a session from its worker, if the claim is still as it was seen; whether it was.
 pub(in crate::sessions) async fn take_back(conn: &mut Conn, seen: &HeldRow) -> Result<bool, DbError> {
     let taken = sqlx::query(TAKE_BACK)

@@ -141,6 +141,36 @@ async fn a_worker_that_lost_its_claim_stops_its_agent_and_writes_nothing() {
     room.close().await;
 }
 
+/// A worker of another machine has no lock here that could be looked at: its lease alone counts.
+#[tokio::test]
+async fn the_claim_of_an_unknown_worker_is_respected_while_it_is_renewed_and_taken_when_it_is_not() {
+    let lease = Duration::from_secs(3);
+    let room = Room::open("echo done", lease).await;
+    room.stop.cancel();
+    eventually("the worker stops", async || room.worker.is_finished().then_some(())).await;
+    let id = room.create().await;
+    let write = async |sql: &'static str| {
+        let mut tx = room.db.write().await.unwrap();
+        sqlx::query(sql).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    write("UPDATE sessions SET worker_id = 'elsewhere', lease_until = 1, epoch = 7").await;
+    let again = CancellationToken::new();
+    let worker = tokio::spawn(Arc::clone(&room.sessions).run_worker(again.clone()));
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < lease * 3 {
+        write("UPDATE sessions SET lease_until = lease_until + 1 WHERE worker_id = 'elsewhere'").await;
+        // The pace at which the other one renews its claim.
+        tokio::time::sleep(lease / 10).await;
+        let session = room.sessions.get(&room.grant, &id).await.unwrap();
+        assert_eq!(session.status, Status::New, "it is somebody else's, whatever its lease says of the time");
+    }
+    room.until_waiting(&id).await;
+    assert_eq!(room.said(&id, false).await, ["done"]);
+    again.cancel();
+    worker.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn a_turn_longer_than_the_lease_keeps_its_claim() {
     let room = Room::open("echo x >> runs; sleep 1; cat runs", Duration::from_millis(300)).await;

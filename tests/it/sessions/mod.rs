@@ -4,10 +4,13 @@
 mod acp;
 mod asking;
 mod claims;
+mod clock;
 mod delivery;
 mod events;
+mod fleet;
 mod lists;
 mod queue;
 mod restart;
 mod standing;
 mod turns;
+mod workers;

@@ -42,10 +42,10 @@ pub struct Cli {
     pub stderr: String,
 }
 
-struct Process {
-    child: Child,
+pub(super) struct Process {
+    pub(super) child: Child,
     stdout: Arc<Mutex<String>>,
-    stderr: Arc<Mutex<String>>,
+    pub(super) stderr: Arc<Mutex<String>>,
 }
 
 impl TestApp {
@@ -206,10 +206,17 @@ impl TestApp {
     }
 
     fn spawn(&self, listen: SocketAddr) -> (Process, SocketAddr) {
+        let (process, url) = self.serve(&["--listen", &listen.to_string()], "listening on http://");
+        (process, url.parse().unwrap())
+    }
+
+    /// Starts `satchel serve` on the data folder and waits for a line that it prints; what comes after
+    /// `line` in it.
+    pub(super) fn serve(&self, args: &[&str], line: &str) -> (Process, String) {
         let mut words = self.wrapper.clone();
         words.push(env!("CARGO_BIN_EXE_satchel").to_owned());
         let mut command = clean(Command::new(&words[0]));
-        command.args(&words[1..]).args(["serve", "--listen", &listen.to_string(), "--data"]).arg(self.data());
+        command.args(&words[1..]).arg("serve").args(args).arg("--data").arg(self.data());
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
@@ -222,9 +229,9 @@ impl TestApp {
         let until = Instant::now() + PATIENCE;
         loop {
             match heard.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    if let Some(url) = line.strip_prefix("listening on http://") {
-                        return (process, url.parse().unwrap());
+                Ok(heard) => {
+                    if let Some(rest) = heard.strip_prefix(line) {
+                        return (process, rest.to_owned());
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => panic!("the service did not start in time"),

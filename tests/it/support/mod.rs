@@ -11,11 +11,13 @@ pub mod sessions;
 pub mod strace;
 pub mod user;
 pub mod wire;
+pub mod worker;
 
 use std::time::{Duration, Instant};
 
 pub use app::{Cli, TestApp};
 pub use user::{Answer, Uploaded, User};
+pub use worker::Worker;
 
 /// How long anything may take before a test gives up on it: far longer than it ever should, since
 /// many services run beside each other on few cores.
