@@ -31,6 +31,8 @@ class Service:
             f'[agents.bench]\nprogram = "/bin/sh"\nargs = ["-c", {json.dumps(AGENT)}]\n'
         )
         self.command = [os.environ["SATCHEL_BIN"], "serve", "--data", self.data, "--config", config]
+        # What configures the measurement is no configuration of the service.
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("SATCHEL_")}
         self.running = []
         role = "api" if workers else "all"
         self.url = self.start("listening on ", "--role", role, "--listen", "127.0.0.1:0")
@@ -39,7 +41,8 @@ class Service:
             self.start("working on ", "--role", "worker", "--public-url", self.url)
 
     def start(self, line, *arguments):
-        self.running.append(subprocess.Popen([*self.command, *arguments], stdout=subprocess.PIPE, text=True))
+        command = [*self.command, *arguments]
+        self.running.append(subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, text=True))
         for said in self.running[-1].stdout:
             if said.startswith(line):
                 return said.removeprefix(line).strip()

@@ -158,19 +158,25 @@ async fn outputs_of_a_turn_that_was_cut_short_at_its_end_are_handed_back_once() 
 /// The worker that stands still is taken for dead; its agent is not, and keeps the workspace.
 #[tokio::test]
 async fn there_are_never_two_agents_in_one_workspace() {
-    let app = api("", &format!("echo x >> runs; {AT_WORK}")).await;
+    let app = api("session_slots = 2", &format!("echo x >> runs; {AT_WORK}")).await;
     let session = app.v3().open("hello").await;
     let stopped = app.worker();
     app.written(&session, "ready").await;
     stopped.signal(Signal::STOP);
     let second = app.worker();
     eventually("the lease runs out", async || second.log().contains("a lease ran out").then_some(())).await;
+    let claimed_again = "SELECT COUNT(*) FROM sessions WHERE worker_id IS NOT NULL AND epoch = 3";
+    eventually("the second claims it", async || (app.count(claimed_again).await == 1).then_some(())).await;
+    // Whatever it wrongly began with that claim has begun when it has begun something later.
+    let later = app.v3().open("later").await;
+    app.written(&later, "ready").await;
+    assert_eq!(app.written(&session, "runs").await, "x\n", "the second does not start beside it");
+    app.let_go(&later);
     app.let_go(&session);
     eventually("the agent ends by itself", async || {
         (!app.workspace(&session).join("ready").exists()).then_some(())
     })
     .await;
-    assert_eq!(app.written(&session, "runs").await, "x\n", "the second did not start beside it");
     stopped.signal(Signal::CONT);
     session.until_waiting().await;
     let answers = session.answers().await;
