@@ -3,6 +3,8 @@
 //! Everything is opened and checked before the service listens: the folder's lock, the catalogue,
 //! the store, the agents' containment. Rooms do not know each other's construction; this file does.
 
+mod agents;
+
 use std::fs::{self, File};
 use std::io;
 use std::net::SocketAddr;
@@ -20,22 +22,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attachments::{self, Attachments, ServiceUrls};
 use crate::blobs::Blobs;
-use crate::config::{AgentConfig, Config};
+use crate::config::Config;
 use crate::db::Db;
 use crate::documents;
 use crate::http::health::Vitals;
 use crate::http::problem::ApiError;
 use crate::http::{health, problem, serve};
 use crate::identity::{self, Identity};
-use crate::sessions::command::{CommandProfile, PromptVia};
 use crate::sessions::process::Supervisor;
-use crate::sessions::sandbox::{Isolation, Network, Sandbox, find_program};
+use crate::sessions::sandbox::{Isolation, Network, Sandbox};
 use crate::sessions::secrets::SecretKey;
 use crate::sessions::{self, AgentProfile, Sessions};
 use crate::telemetry::{self, Metrics};
 
-/// Name of the profile of the built-in example agent.
-pub const EXAMPLE_AGENT: &str = "example-agent";
+use agents::check_read_paths;
+pub use agents::{EXAMPLE_AGENT, check_agent, profiles};
 
 /// The folder of everything that is kept.
 #[derive(Debug, Clone)]
@@ -141,7 +142,7 @@ impl App {
         let secret_key = secret_key(config, &profiles, folder)?;
         let sessions_dir = folder.join("sessions");
         fs::DirBuilder::new().mode(0o700).recursive(true).create(&sessions_dir)?;
-        let sandbox = probe(config, &profiles, folder).await?;
+        let sandbox = probe(config, &profiles, &sessions_dir).await?;
 
         let listener = bind(config.listen).await?;
         let metrics_listener = match config.metrics_listen {
@@ -284,75 +285,6 @@ fn other_urls(config: &Config, address: SocketAddr) -> Vec<String> {
     urls
 }
 
-/// The agent profiles, and the name of the one that works in new sessions.
-fn profiles(config: &Config) -> anyhow::Result<(Vec<AgentProfile>, String)> {
-    let mut profiles = Vec::new();
-    for (name, agent) in &config.agents {
-        if find_program(&agent.program).is_none() {
-            bail!("[agents.{name}]: the program `{}` was not found or cannot be executed", agent.program);
-        }
-        profiles.push(profile(name, agent));
-    }
-    if let Some(name) = config.default_agent() {
-        return Ok((profiles, name.to_owned()));
-    }
-    let program = std::env::current_exe().context("the path of this program is not known")?;
-    let mut command = CommandProfile::new(EXAMPLE_AGENT, program.to_string_lossy());
-    command.args = vec![EXAMPLE_AGENT.to_owned()];
-    // Without an isolation there is nothing that could take the network away.
-    command.network = if config.isolation == Some(Isolation::None) { Network::Host } else { Network::None };
-    profiles.push(AgentProfile { command, acp: None, output_hint: String::new() });
-    Ok((profiles, EXAMPLE_AGENT.to_owned()))
-}
-
-/// Refuses paths for agents to read that are not there, or that have something in common with the data folder: an
-/// agent could read other sessions' files by them.
-fn check_read_paths(config: &Config, folder: &DataFolder) -> anyhow::Result<()> {
-    for (name, agent) in &config.agents {
-        for path in &agent.read_paths {
-            let shown = path.display();
-            let resolved = path.canonicalize().with_context(|| {
-                format!(
-                    "[agents.{name}]: `{shown}` in `read_paths` cannot be read; name a path that is there"
-                )
-            })?;
-            let data = folder.path();
-            if data.starts_with(&resolved) {
-                bail!(
-                    "[agents.{name}]: `{shown}` in `read_paths` holds the data folder {}: name a narrower path, or another folder with `data`",
-                    data.display()
-                );
-            }
-            if resolved.starts_with(data) {
-                bail!(
-                    "[agents.{name}]: `{shown}` in `read_paths` lies in the data folder {}: name a path outside of it",
-                    data.display()
-                );
-            }
-        }
-    }
-    Ok(())
-}
-
-fn profile(name: &str, agent: &AgentConfig) -> AgentProfile {
-    let mut command = CommandProfile::new(name, agent.program.as_str());
-    command.args.clone_from(&agent.args);
-    command.env.clone_from(&agent.env);
-    command.pass_env.clone_from(&agent.pass_env);
-    command.read_paths.clone_from(&agent.read_paths);
-    command.prompt_via = agent.prompt.unwrap_or(PromptVia::Stdin);
-    command.network = agent.network.unwrap_or(Network::Host);
-    let seconds = |value: Option<u64>, default| value.map_or(default, Duration::from_secs);
-    command.turn_timeout = seconds(agent.turn_timeout_seconds, command.turn_timeout);
-    command.kill_grace = seconds(agent.kill_grace_seconds, command.kill_grace);
-    command.max_output_bytes = agent.max_answer_bytes.unwrap_or(command.max_output_bytes);
-    let mut profile = AgentProfile::new(command);
-    if let Some(hint) = &agent.output_hint {
-        profile.output_hint.clone_from(hint);
-    }
-    profile
-}
-
 /// The key for the secrets of sessions, where the operator gives one.
 fn secret_key(
     config: &Config,
@@ -368,11 +300,10 @@ fn secret_key(
 }
 
 /// Finds out how agents can be contained here, with the strictest network that a profile wants.
-async fn probe(config: &Config, profiles: &[AgentProfile], folder: &DataFolder) -> anyhow::Result<Sandbox> {
+async fn probe(config: &Config, profiles: &[AgentProfile], scratch: &Path) -> anyhow::Result<Sandbox> {
     let strict = profiles.iter().any(|profile| profile.command.network == Network::None);
     let network = if strict { Network::None } else { Network::Host };
-    let scratch = folder.join("sessions");
-    let sandbox = Sandbox::probe(config.isolation, network, &scratch, &Supervisor::default()).await?;
+    let sandbox = Sandbox::probe(config.isolation, network, scratch, &Supervisor::default()).await?;
     if sandbox.isolation() == Isolation::None {
         tracing::warn!("isolation is \"none\": agents can read and change whatever this service can");
     }
@@ -402,6 +333,11 @@ fn session_settings(
         max_queued_messages: config.max_queued_messages,
         streams_per_key: config.streams_per_key,
         idle_limit: Duration::from_secs(config.idle_limit_seconds),
+        max_parked: config.max_parked_agents,
+        restart_waits: match config.agent_restart_seconds[..] {
+            [first, second] => [first, second].map(Duration::from_secs),
+            _ => defaults.restart_waits,
+        },
         workspace_keep: Duration::from_secs(config.workspace_keep_seconds),
         outputs: sessions::outputs::OutputLimits {
             files: config.max_output_files,

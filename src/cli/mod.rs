@@ -4,6 +4,7 @@
 //! wrong exits with 2. Commands that change the catalogue work beside a running server.
 
 mod admin;
+mod agents;
 mod check_prompt;
 mod first_run;
 mod secret_key;
@@ -49,6 +50,9 @@ enum Command {
     Orgs(admin::OrgsCommand),
     /// Say how the ATTACHMENT lines of a prompt will be read, before it is sent.
     CheckPrompt(check_prompt::CheckPrompt),
+    /// Try agent profiles out, and list them.
+    #[command(subcommand)]
+    Agents(agents::AgentsCommand),
     /// Make the key that session secrets are encrypted with.
     SecretKey {
         /// The file to write, outside of the data folder; nothing may be there.
@@ -146,6 +150,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Keys(command) => within_runtime(admin::keys(command)),
         Command::Orgs(command) => within_runtime(admin::orgs(command)),
         Command::CheckPrompt(command) => check_prompt::check(&command),
+        Command::Agents(command) => within_runtime(agents::run(command)),
         Command::SecretKey { file } => secret_key::make(&file),
         Command::ExampleConfig => print(&Config::example()),
         Command::ExampleAgent => {

@@ -7,8 +7,6 @@ use confique::Config as _;
 use confique::meta::FieldKind;
 
 use super::{Config, ConfigError};
-use crate::sessions::command::{PROMPT_FILE, PromptVia};
-use crate::sessions::sandbox::{Isolation, Network};
 
 impl Config {
     /// Refuses values that do not go together or with which nothing could be done.
@@ -37,6 +35,7 @@ impl Config {
             ("uploads_per_key", self.uploads_per_key == 0),
             ("streams_per_key", self.streams_per_key == 0),
             ("sessions_per_org", self.sessions_per_org == 0),
+            ("max_parked_agents", self.max_parked_agents == 0),
             ("session_slots", self.session_slots == Some(0)),
             ("header_timeout_seconds", self.header_timeout_seconds == 0),
             ("body_silence_seconds", self.body_silence_seconds == 0),
@@ -49,34 +48,14 @@ impl Config {
                 "`{name}` is 0, with which nothing would ever be done: 1 is the least"
             ));
         }
+        if self.agent_restart_seconds.len() != 2 {
+            return contradiction(format!(
+                "`agent_restart_seconds` has {} numbers: it takes two, for the first and the second crash",
+                self.agent_restart_seconds.len()
+            ));
+        }
         for (name, agent) in &self.agents {
-            let limits = [
-                ("turn_timeout_seconds", agent.turn_timeout_seconds == Some(0)),
-                ("max_answer_bytes", agent.max_answer_bytes == Some(0)),
-            ];
-            if let Some((limit, _)) = limits.iter().find(|(_, is_zero)| *is_zero) {
-                return contradiction(format!(
-                    "[agents.{name}]: `{limit}` is 0, with which no turn could come to anything: 1 is the least"
-                ));
-            }
-            if let Some(path) = agent.read_paths.iter().find(|path| !path.is_absolute()) {
-                return contradiction(format!(
-                    "[agents.{name}]: `{}` in `read_paths` is relative, and nothing says to which folder: \
-                     write the path from `/` on",
-                    path.display()
-                ));
-            }
-            if self.isolation == Some(Isolation::None) && agent.network == Some(Network::None) {
-                return contradiction(format!(
-                    "[agents.{name}]: `network = \"none\"` needs an isolation, and `isolation` is \"none\""
-                ));
-            }
-            let by_file = agent.prompt == Some(PromptVia::File);
-            if by_file != agent.args.iter().any(|arg| arg.contains(PROMPT_FILE)) {
-                return contradiction(format!(
-                    "[agents.{name}]: `prompt = \"file\"` and `{PROMPT_FILE}` in `args` go together"
-                ));
-            }
+            agent.check(name, self)?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! Every option is a field here; its documentation is the operator's, and `satchel.example.toml` is
 //! made from it. Unknown keys are refused, with the nearest right one named.
 
+mod agents;
 mod judge;
 
 use std::collections::BTreeMap;
@@ -10,11 +11,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use confique::{Config as _, Layer as _};
-use serde::Deserialize;
 
-use crate::sessions::command::PromptVia;
-use crate::sessions::sandbox::{Isolation, Network};
+use crate::sessions::sandbox::Isolation;
 
+pub use agents::{AgentConfig, AgentKind};
+
+use agents::AGENT_KEYS;
 use judge::{check_environment, check_key};
 
 /// The configuration of one service.
@@ -140,6 +142,15 @@ pub struct Config {
     #[config(env = "SATCHEL_IDLE_LIMIT_SECONDS", default = 600)]
     pub idle_limit_seconds: u64,
 
+    /// Agents of one worker that may wait for a message with their process alive; the longest idle one
+    /// is stopped first.
+    #[config(env = "SATCHEL_MAX_PARKED_AGENTS", default = 64)]
+    pub max_parked_agents: usize,
+
+    /// Seconds before a crashed ACP agent is started again, the first time and the second time.
+    #[config(env = "SATCHEL_AGENT_RESTART_SECONDS", default = [5, 30], parse_env = confique::env::parse::list_by_comma)]
+    pub agent_restart_seconds: Vec<u64>,
+
     /// Seconds for which the workspace of a session that is over is kept.
     #[config(env = "SATCHEL_WORKSPACE_KEEP_SECONDS", default = 86_400)]
     pub workspace_keep_seconds: u64,
@@ -160,62 +171,28 @@ pub struct Config {
     /// `[agents.claude]` with `program = "claude"`, `args = ["-p"]` and
     /// `pass_env = ["ANTHROPIC_API_KEY"]`.
     ///
+    /// `kind = "command"` (the default) is a program that is run once for each turn; `kind = "acp"` is one that
+    /// speaks the Agent Client Protocol on its standard streams and lives across turns.
+    ///
     /// Keys of a profile: `program` (absolute, or looked up in PATH); `args`; `prompt` ("stdin", or
     /// "file": its path stands in place of `{prompt_file}` in `args`); `env` (a table of variables
     /// to set); `pass_env` (names to take over from the service's environment; nothing else is);
     /// `read_paths` (files and folders outside /usr that the program needs); `network` ("host", the
     /// machine's own loopback included, or "none"); `turn_timeout_seconds` (3600);
     /// `kill_grace_seconds` (10); `max_answer_bytes` (1048576); `output_hint` (what the agent is
-    /// told about `output/`; may be empty).
+    /// told about `output/`; may be empty); `max_file_bytes` (4294967296) and `max_processes` (4096),
+    /// the limits of its processes.
+    ///
+    /// Besides, with `kind = "acp"`: `mode` and `config_options` (a table), set in each of its sessions;
+    /// `permissions` ("allow", or "reject": what it is answered that asks for leave);
+    /// `start_timeout_seconds` (120); `max_line_bytes` (16777216); `prefix` (words before the program that
+    /// isolate it in the place of the service's own isolation, such as `docker run -i …`, in which
+    /// `{workspace}`, `{attachments}` and `{home}` stand for the session's folders); `cwd` (the working
+    /// folder as it is seen behind the prefix: `/workspace` where the prefix names `{attachments}`).
+    /// `satchel agents check NAME` tries a profile out.
     #[config(default = {})]
     pub agents: BTreeMap<String, AgentConfig>,
 }
-
-/// One agent profile.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AgentConfig {
-    /// Absolute path, or a name looked up in PATH.
-    pub program: String,
-    /// Arguments; `{prompt_file}` stands for the prompt's path where `prompt = "file"`.
-    #[serde(default)]
-    pub args: Vec<String>,
-    /// How the prompt reaches the program.
-    pub prompt: Option<PromptVia>,
-    /// Variables to set.
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
-    /// Variables to take over.
-    #[serde(default)]
-    pub pass_env: Vec<String>,
-    /// Further paths to read.
-    #[serde(default)]
-    pub read_paths: Vec<PathBuf>,
-    /// What it reaches over the network.
-    pub network: Option<Network>,
-    /// Longest turn.
-    pub turn_timeout_seconds: Option<u64>,
-    /// Between SIGTERM and SIGKILL.
-    pub kill_grace_seconds: Option<u64>,
-    /// Bytes of standard output that are kept.
-    pub max_answer_bytes: Option<usize>,
-    /// What the agent is told about `output/`.
-    pub output_hint: Option<String>,
-}
-
-const AGENT_KEYS: [&str; 11] = [
-    "program",
-    "args",
-    "prompt",
-    "env",
-    "pass_env",
-    "read_paths",
-    "network",
-    "turn_timeout_seconds",
-    "kill_grace_seconds",
-    "max_answer_bytes",
-    "output_hint",
-];
 
 /// What the command line may say over file and environment.
 #[derive(Debug, Clone, Default)]

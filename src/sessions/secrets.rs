@@ -267,7 +267,7 @@ impl SecretKey {
                 mac.update(text.as_bytes());
             }
         }
-        hex::encode(&mac.finalize().into_bytes())
+        hex::encode(mac.finalize().into_bytes())
     }
 
     fn derived(key: &[u8]) -> Self {

@@ -92,7 +92,8 @@ async fn introduce(connection: &mut Connection, known: &mut Introduction) -> Res
     let this = Implementation::new("satchel", env!("CARGO_PKG_VERSION"));
     let request = InitializeRequest::new(ProtocolVersion::V1).client_info(this);
     let answer = connection.ask("initialize", request, None).await;
-    let answer = answer.map_err(|refusal| trouble("initialize", refusal, known))?;
+    // An agent that refuses the introduction, or speaks another version, which the crate judges, will do so again.
+    let answer = answer.map_err(|refusal| lasting("initialize", refusal, known))?;
     let text = |value: &Value| value.as_str().map(str::to_owned);
     known.name = text(&answer["agentInfo"]["name"]);
     known.version = text(&answer["agentInfo"]["version"]);
@@ -230,7 +231,7 @@ fn trouble(step: &'static str, refusal: Refusal, known: &Introduction) -> Troubl
     }
 }
 
-/// As [`trouble`], for what the profile asked for: it will be refused again.
+/// As [`trouble`], for what will be refused again.
 fn lasting(step: &'static str, refusal: Refusal, known: &Introduction) -> Trouble {
     match trouble(step, refusal, known) {
         Trouble::Passing(failure) => Trouble::Lasting(failure),

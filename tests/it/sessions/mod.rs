@@ -1,6 +1,7 @@
 //! Sessions from their creation to their end, through the API and with real agents, which are shell
 //! scripts here.
 
+mod acp;
 mod asking;
 mod claims;
 mod delivery;
