@@ -14,13 +14,15 @@ use serde_json::{Value, json};
 struct Agent {
     script: String,
     token: String,
+    /// The tool servers that it was told of.
+    servers: Value,
     lines: std::io::Lines<std::io::StdinLock<'static>>,
 }
 
 fn main() {
     let mut args = std::env::args().skip(1);
     let (script, token) = (args.next().unwrap_or_default(), args.next().unwrap_or_default());
-    let mut agent = Agent { script, token, lines: std::io::stdin().lines() };
+    let mut agent = Agent { script, token, servers: Value::Null, lines: std::io::stdin().lines() };
     note("starts", "start");
     if agent.is("no-start") {
         eprintln!("cannot find my configuration");
@@ -45,6 +47,9 @@ impl Agent {
         let (method, id, params) =
             (message["method"].as_str().unwrap_or("answer"), &message["id"], &message["params"]);
         note("seen", method);
+        if let Some(servers) = params.get("mcpServers") {
+            self.servers = servers.clone();
+        }
         if self.is(&format!("hang-{}", method.trim_start_matches("session/"))) {
             return hang();
         }
@@ -142,6 +147,12 @@ impl Agent {
             }
             let _ = fs::remove_file("go");
         }
+        if self.is("secret") {
+            self.say(&format!("The secret is {}. ", std::env::var("MY_TOKEN").unwrap_or_default()));
+        }
+        if self.is("tool") && (!self.is("when-asked") || prompt.contains("still missing")) {
+            self.use_tool();
+        }
         if prompt.contains("hand back") {
             let _ = fs::write("output/result.txt", "result\n");
         }
@@ -157,6 +168,31 @@ impl Agent {
             }
             std::process::exit(7);
         }
+    }
+
+    /// Starts the first tool server and hands it an output with a fault, then a good one; says what it answered.
+    fn use_tool(&mut self) {
+        let server = &self.servers[0];
+        let args = server["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let mut command = std::process::Command::new(server["command"].as_str().unwrap_or_default());
+        command.args(args).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let Ok(mut child) = command.spawn() else { return self.say("no tool server") };
+        let initialize = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "s", "version": "1" } });
+        let call = |output: Value, is_final: bool| json!({ "name": "provide_structured_output", "arguments": { "output": output, "is_final": is_final } });
+        let asked = [
+            ("initialize", initialize),
+            ("tools/list", json!({})),
+            ("tools/call", call(json!({ "total": "3" }), true)),
+            ("tools/call", call(json!({ "total": 4 }), self.is("final"))),
+        ];
+        if let Some(mut stdin) = child.stdin.take() {
+            for (id, (method, params)) in asked.iter().enumerate() {
+                let line = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+                let _ = writeln!(stdin, "{line}");
+            }
+        }
+        let answered = child.wait_with_output().map(|output| output.stdout).unwrap_or_default();
+        self.say(&String::from_utf8_lossy(&answered));
     }
 
     fn garbage(&mut self) {

@@ -159,3 +159,54 @@ async fn messages_are_paged_oldest_first() {
     let kinds: Vec<_> = messages.as_array().unwrap().iter().map(|message| &message["type"]).collect();
     assert_eq!(kinds, ["initial_user_message", "devin_message", "user_message", "devin_message"]);
 }
+
+#[tokio::test]
+async fn a_session_is_put_away_by_itself_or_with_its_end_and_listed_apart() {
+    let app = TestApp::with_agent("", ECHO).await;
+    let user = app.v3();
+    let (open, ended, both) = (user.open("a").await, user.open("b").await, user.open("c").await);
+    for _ in 0..2 {
+        let put_away = user.post(&open.path("/archive"), &json!({})).await.expect(200).json();
+        assert_eq!(put_away["is_archived"], true, "twice is once");
+    }
+    open.until_waiting().await;
+    let kept = user.delete(&ended.path("?archive=false")).await.expect(200).json();
+    assert_eq!((&kept["status"], &kept["is_archived"]), (&json!("exit"), &json!(false)));
+    let gone = user.delete(&both.path("?archive=true")).await.expect(200).json();
+    assert_eq!((&gone["status"], &gone["is_archived"]), (&json!("exit"), &json!(true)));
+    user.delete(&both.path("?archive=maybe")).await.expect(422);
+    for (query, expected) in [("true", vec![both.id, open.id.clone()]), ("false", vec![ended.id])] {
+        let page = user.get(&user.sessions_path(&format!("?is_archived={query}"))).await.expect(200).json();
+        assert_eq!(ids(&page["items"]), expected, "{query}");
+    }
+    let member = app.key(&["--kind", "service-user", "--role", "org_member"]).await;
+    member.post(&open.of(&member).path("/archive"), &json!({})).await.expect(403);
+}
+
+#[tokio::test]
+async fn people_and_moments_of_change_select_sessions() {
+    let app = TestApp::with_agent("", ECHO).await;
+    let ada = app.key(&["--kind", "personal", "--email", "ada@example.org"]).await;
+    let hers = ada.open("x").await;
+    let theirs = app.v3().open("y").await;
+    for session in [&hers, &theirs] {
+        session.until_waiting().await;
+    }
+    let user = app.v3();
+    let of_her = user.get(&user.sessions_path(&format!("/{}", hers.id))).await.expect(200).json();
+    let (by, at) = (of_her["user_id"].as_str().unwrap(), of_her["updated_at"].as_i64().unwrap());
+    for (query, expected) in [
+        (format!("user_ids={by}"), vec![hers.id.clone()]),
+        (format!("user_ids={by}&service_user_ids=service-user-x"), vec![hers.id.clone()]),
+        (format!("user_ids={by}&updated_after={at}&updated_before={}", at + 1), vec![hers.id.clone()]),
+        (format!("user_ids={by}&updated_before={at}"), vec![]),
+        (format!("user_ids={by}&updated_after={}", at + 1), vec![]),
+        (format!("user_ids={by}&tags=none"), vec![]),
+    ] {
+        let page = user.get(&user.sessions_path(&format!("?{query}"))).await.expect(200).json();
+        assert_eq!(ids(&page["items"]), expected, "{query}");
+    }
+    for query in ["first=0", "first=201", "is_archived=2", "created_after=x"] {
+        user.get(&user.sessions_path(&format!("?{query}"))).await.expect(422);
+    }
+}

@@ -243,3 +243,21 @@ async fn the_key_may_be_named_by_the_environment() {
     let said = eventually("the agent answers", async || session.answers().await.pop()).await;
     assert_eq!(said, format!("secret={SECRET}"));
 }
+
+#[tokio::test]
+async fn an_acp_agent_finds_its_secrets_in_its_environment() {
+    let keys = tempfile::tempdir().unwrap();
+    let key = key_in(keys.path(), "key").await;
+    let service = PathBuf::from(env!("CARGO_BIN_EXE_satchel"));
+    let program = service.parent().unwrap().join("examples/scripted_agent");
+    let agent =
+        format!("[agents.a]\nkind = \"acp\"\nprogram = {program:?}\nargs = [\"slow+secret\", \"x\"]\n");
+    let app = TestApp::builder().config(&format!("secret_key_file = {key:?}\n{agent}")).start().await;
+    let session = app.v3().open_with(&asking("MY_TOKEN", SECRET)).await;
+    app.written(&session, "ready").await;
+    let lines = command_lines();
+    assert!(lines.contains("slow+secret") && !lines.contains(SECRET), "a command line has the secret");
+    app.let_go(&session);
+    session.until_waiting().await;
+    assert!(session.answers().await.join("\n").contains(&format!("The secret is {SECRET}.")));
+}

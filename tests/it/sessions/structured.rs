@@ -234,3 +234,50 @@ async fn a_finished_session_is_suspended_like_one_that_waits_and_takes_messages(
     session.say("again").await;
     session.until("running/finished").await;
 }
+
+/// The configuration of an ACP agent that plays a script.
+fn scripted(script: &str) -> String {
+    let service = std::path::PathBuf::from(env!("CARGO_BIN_EXE_satchel"));
+    let program = service.parent().unwrap().join("examples/scripted_agent");
+    format!("[agents.scripted]\nkind = \"acp\"\nprogram = {program:?}\nargs = [{script:?}, \"x\"]\n")
+}
+
+#[tokio::test]
+async fn an_acp_agent_is_handed_the_tool_server_and_uses_it() {
+    for (script, standing) in [("tool", "running/waiting_for_user"), ("tool+final", "running/finished")] {
+        let app = TestApp::builder().config(&scripted(script)).start().await;
+        let session = app.v3().open_with(&asking(Some(true))).await;
+        session.until(standing).await;
+        assert_eq!(shown(&session).await.0, json!({ "total": 4 }));
+        let said = session.answers().await.join("\n");
+        assert!(said.contains("provide_structured_output") && said.contains("- at `/total`"), "{said}");
+        let prompt = std::fs::read_to_string(app.workspace(&session).join("prompts")).unwrap();
+        assert!(prompt.contains("the tool `provide_structured_output`"), "{prompt}");
+        assert!(!prompt.contains("structured_output.json"), "{prompt}");
+        session.say("go on").await;
+        session.until(standing).await;
+        let prompts = std::fs::read_to_string(app.workspace(&session).join("prompts")).unwrap();
+        assert_eq!(prompts.matches("provide_structured_output").count(), 1, "it remembers: {prompts}");
+    }
+}
+
+#[tokio::test]
+async fn an_acp_agent_that_gives_none_is_asked_once() {
+    for (script, standing, messages) in
+        [("tool+when-asked+final", "running/finished", 0), ("good", "running/waiting_for_user", 1)]
+    {
+        let app = TestApp::builder().config(&scripted(script)).start().await;
+        let session = app.v3().open_with(&asking(Some(true))).await;
+        session.until(standing).await;
+        let prompts = std::fs::read_to_string(app.workspace(&session).join("prompts")).unwrap();
+        assert_eq!(prompts.matches("still missing").count(), 1, "{prompts}");
+        let mut said = session.answers().await;
+        said.retain(|text| text.contains("requires structured output"));
+        assert_eq!(said.len(), messages, "{script}");
+    }
+    let app = TestApp::builder().config(&scripted("good")).start().await;
+    let session = app.v3().open_with(&asking(Some(false))).await;
+    session.until_waiting().await;
+    let prompts = std::fs::read_to_string(app.workspace(&session).join("prompts")).unwrap();
+    assert!(!prompts.contains("still missing"), "{prompts}");
+}
