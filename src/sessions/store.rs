@@ -11,6 +11,7 @@ mod messages;
 mod queue;
 mod secrets;
 mod structured;
+mod workspaces;
 
 use sqlx::Row as _;
 
@@ -26,12 +27,13 @@ pub(super) use files::{FileRow, add_input, add_output, file, files, forget_deliv
 pub(super) use list::{count, list};
 pub(super) use messages::{NewMessage, add_message, after, all, at, between, earlier, last_position};
 pub(super) use queue::{
-    Claim, Held, HeldRow, Settled, abandoned_workspaces, begin_turn, claim, claim_at_once, end_unclaimed,
-    enough_for_a_turn, fence, forget_workspace, held, is_held, park, request_stop, set_agent_session, settle,
-    suspend_idle, take_back, take_back_all, take_up, waiting, waits,
+    Claim, Held, HeldRow, Settled, begin_turn, claim, claim_at_once, end_unclaimed, enough_for_a_turn, fence,
+    held, is_held, park, request_stop, set_agent_session, settle, suspend_idle, take_back, take_back_all,
+    take_up, waiting, waits,
 };
 pub(super) use secrets::{add_secret, remove_secrets, secrets};
 pub(super) use structured::{add_demand, demand, set_structured_output};
+pub(super) use workspaces::{abandoned_workspaces, forget_workspace};
 
 /// How a read session is judged: one that has stood still since this moment is past the idle limit.
 #[derive(Debug, Clone, Copy)]

@@ -16,8 +16,7 @@ fn a_key_is_read_in_either_form_and_nothing_else_is_one() {
     {
         assert_eq!(SecretKey::parse(&format!(" {text}\n")).unwrap().id(), id);
     }
-    for text in ["", "x", &hex::encode(&bytes[..31]), &hex::encode([1; 33]), &STANDARD.encode(&bytes[..31])]
-    {
+    for text in ["", "x", &hex::encode(&bytes[..31]), &hex::encode([1; 33]), &STANDARD.encode(&bytes[..31])] {
         assert!(SecretKey::parse(text).is_none(), "{text}");
     }
     let made = new_key_text().unwrap();

@@ -146,9 +146,6 @@ const TAKE_BACK_ALL: &str = "UPDATE sessions SET worker_id = NULL, lease_until =
     WHERE worker_id = $1";
 const CLAIM_AT_ONCE: &str = "UPDATE sessions SET not_before = $1 WHERE ended_at IS NULL \
     AND (stop_requested_at IS NOT NULL OR inbox_seq > done_seq) AND not_before > $2";
-const ABANDONED: &str = "SELECT id FROM sessions WHERE ended_at <= $1 AND workspace_removed_at IS NULL \
-    ORDER BY ended_at LIMIT 100";
-const FORGET_WORKSPACE: &str = "UPDATE sessions SET workspace_removed_at = $1 WHERE id = $2";
 
 /// Whether [`claim`] would find a session to take.
 pub(in crate::sessions) async fn waits(
@@ -404,25 +401,6 @@ pub(in crate::sessions) async fn claim_at_once(
     now: Moment,
 ) -> Result<u64, DbError> {
     Ok(sqlx::query(CLAIM_AT_ONCE).bind(now.0).bind(latest.0).execute(conn).await?.rows_affected())
-}
-
-/// Sessions that are over since `before` or longer and whose workspace may still be there.
-pub(in crate::sessions) async fn abandoned_workspaces(
-    conn: &mut Conn,
-    before: Moment,
-) -> Result<Vec<SessionId>, DbError> {
-    let rows = sqlx::query(ABANDONED).bind(before.0).fetch_all(conn).await?;
-    rows.iter().map(|row| session_id(row, "id")).collect()
-}
-
-/// Notes that a session's workspace was removed.
-pub(in crate::sessions) async fn forget_workspace(
-    conn: &mut Conn,
-    id: &SessionId,
-    now: Moment,
-) -> Result<(), DbError> {
-    sqlx::query(FORGET_WORKSPACE).bind(now.0).bind(id.as_str()).execute(conn).await?;
-    Ok(())
 }
 
 /// The last of the messages behind `done` that one turn takes: as many as have [`TURN_BYTES`]
