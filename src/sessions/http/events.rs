@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 use super::wire_v1::SessionMessageItem;
 use super::wire_v3::{DeliveryReceipt, SessionMessage};
@@ -39,6 +40,41 @@ const LAST_EVENT_ID: &str = "last-event-id";
 
 type Room = State<Arc<Sessions>>;
 
+/// Which part of the stream is wanted.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what `follow` reads")]
+struct Part {
+    /// Begin behind this event; `Last-Event-ID` counts before it
+    #[param(minimum = 0)]
+    after: Option<i64>,
+    /// `now`: end with what has happened so far; `idle`: end as soon as the session waits for a message, is suspended or over; `over`, as without: end when it is over
+    until: Option<String>,
+}
+
+/// What a client says that comes back.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes what `follow` reads")]
+struct Reconnect {
+    /// The last event that arrived before the stream broke
+    #[param(rename = "Last-Event-ID", minimum = 0)]
+    last_event_id: Option<i64>,
+}
+
+/// One server-sent event, by its fields (OpenAPI before 3.2 has the schema of a stream describe each event of it).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what `written` writes")]
+pub(crate) struct SessionEvent {
+    /// The position of the event in its session, a decimal number
+    #[schema(pattern = "^[0-9]+$")]
+    id: String,
+    /// What kind of event it is: `status`, `message`, `receipt`, `tool_call`, `tool_call_update`, `plan` or `usage`
+    event: String,
+    /// One line of JSON
+    data: String,
+}
+
 /// Follow a session.
 ///
 /// Server-sent events, an addition of this service: everything that happened in a session and, live, what happens.
@@ -48,10 +84,8 @@ type Room = State<Arc<Sessions>>;
 #[utoipa::path(get, path = "/v1/sessions/{session_id}/events",
     operation_id = "follow_session_v1_sessions__session_id__events_get", summary = "Follow a session",
     params(("session_id" = String, Path, description = "The session, with or without `devin-`"),
-        ("after" = Option<i64>, Query, minimum = 0, description = "Begin behind this event; `Last-Event-ID` counts before it"),
-        ("until" = Option<String>, Query, description = "`now`: end with what has happened so far; `idle`: end as soon as the session waits for a message, is suspended or over; `over`, as without: end when it is over"),
-        ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The last event that arrived before the stream broke")),
-    responses((status = 200, description = "The events", body = String, content_type = "text/event-stream"),
+        Part, Reconnect),
+    responses((status = 200, description = "The events", body = SessionEvent, content_type = "text/event-stream"),
         (status = 204, description = "Every event was told, and what is waited for has come: do not reconnect"),
         V1Refused, V1Missing))]
 pub(super) async fn follow_v1(
@@ -75,10 +109,8 @@ pub(super) async fn follow_v1(
     summary = "Follow a session",
     params(("org_id" = String, Path, description = "Organization ID (prefix: org-)"),
         ("devin_id" = String, Path, description = "Devin session ID, with or without `devin-`"),
-        ("after" = Option<i64>, Query, minimum = 0, description = "Begin behind this event; `Last-Event-ID` counts before it"),
-        ("until" = Option<String>, Query, description = "`now`: end with what has happened so far; `idle`: end as soon as the session waits for a message, is suspended or over; `over`, as without: end when it is over"),
-        ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The last event that arrived before the stream broke")),
-    responses((status = 200, description = "The events", body = String, content_type = "text/event-stream"),
+        Part, Reconnect),
+    responses((status = 200, description = "The events", body = SessionEvent, content_type = "text/event-stream"),
         (status = 204, description = "Every event was told, and what is waited for has come: do not reconnect"),
         V3Refused, V3Missing))]
 pub(super) async fn follow_v3(
