@@ -374,6 +374,7 @@ fn session_settings(
             [first, second] => [first, second].map(Duration::from_secs),
             _ => defaults.restart_waits,
         },
+        rest: Duration::from_secs(config.retry_seconds),
         workspace_keep: Duration::from_secs(config.workspace_keep_seconds),
         outputs: sessions::outputs::OutputLimits {
             files: config.max_output_files,

@@ -48,6 +48,7 @@ impl Config {
             ("body_silence_seconds", self.body_silence_seconds == 0),
             ("max_upload_bytes", self.max_upload_bytes == 0),
             ("max_prompt_bytes", self.max_prompt_bytes == 0),
+            ("retry_seconds", self.retry_seconds == 0),
             ("max_queued_messages", self.max_queued_messages == 0),
         ];
         if let Some((name, _)) = limits.iter().find(|(_, is_zero)| *is_zero) {

@@ -158,6 +158,11 @@ pub struct Config {
     #[config(env = "SATCHEL_AGENT_RESTART_SECONDS", default = [5, 30], parse_env = confique::env::parse::list_by_comma)]
     pub agent_restart_seconds: Vec<u64>,
 
+    /// Seconds after which a session is tried again that could not be worked on for a reason of the service's own,
+    /// such as a disk without room for its files; after ten tries it is suspended.
+    #[config(env = "SATCHEL_RETRY_SECONDS", default = 30)]
+    pub retry_seconds: u64,
+
     /// Seconds for which the workspace of a session that is over is kept.
     #[config(env = "SATCHEL_WORKSPACE_KEEP_SECONDS", default = 86_400)]
     pub workspace_keep_seconds: u64,

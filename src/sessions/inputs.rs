@@ -173,7 +173,7 @@ impl Sessions {
         workspace: &Workspace,
     ) -> Result<Result<String, String>, WorkError> {
         if !self.attachments.has_room_for(file.size) {
-            return Err(WorkError::NoRoom);
+            return Err(WorkError::NoRoom(file.name.clone()));
         }
         let wanted = Wanted {
             attachment_id: file.id.to_string(),
@@ -187,7 +187,7 @@ impl Sessions {
         };
         match workspace.deliver(&wanted, bytes).await {
             Ok(delivered) => Ok(Ok(delivered.path)),
-            Err(error) if error.is_for_want_of_room() => Err(WorkError::NoRoom),
+            Err(error) if error.is_for_want_of_room() => Err(WorkError::NoRoom(file.name.clone())),
             Err(error) => Ok(Err(words::with_causes(&error))),
         }
     }

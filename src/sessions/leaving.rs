@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::settings::Settings;
 use super::store::{self, Claim, Held, Settled};
 use super::structured::Left;
 use super::turn::WorkError;
@@ -15,9 +16,7 @@ use super::{Sessions, Status, StatusDetail, words};
 use crate::attachments::Attachment;
 use crate::clock;
 
-/// How long a session rests that could not be worked on for a reason of the service's own.
-pub(super) const REST: Duration = Duration::from_secs(30);
-/// After how many such failures in a row it is suspended.
+/// After how many failures of the service's own in a row a session is suspended.
 const MAX_RESTS: i64 = 10;
 
 /// Where a claim leaves its session, if nobody asked for its end meanwhile.
@@ -125,7 +124,7 @@ impl Sessions {
         for notice in notices.chain(structured.refused.as_deref()).chain(missing) {
             store::add_message(&mut tx, &claim.id, &words::notice(notice), now).await?;
         }
-        let to = settled(claim, &held, after, self.settings.restart_waits);
+        let to = settled(claim, &held, after, &self.settings);
         let keep = keep && !held.stop_requested;
         if keep {
             store::park(&mut tx, &claim.id, &to, now).await?;
@@ -174,12 +173,22 @@ impl Sessions {
     pub(super) async fn rest(&self, claim: &Claim, error: &WorkError) -> Result<(), WorkError> {
         let rests = claim.rests + 1;
         if rests >= MAX_RESTS {
-            let report = Report::notice(words::rested_too_often(rests));
-            return self.leave(claim, After::NotDelivered, report).await;
+            let text = match error {
+                WorkError::NoRoom(file) => words::undelivered(&[(file.clone(), words::NO_ROOM.to_owned())]),
+                _ => words::rested_too_often(rests),
+            };
+            return self.leave(claim, After::NotDelivered, Report::notice(text)).await;
         }
-        let never_ran = matches!(error, WorkError::NotStarted(_) | WorkError::NoRoom | WorkError::Busy);
+        let report = match error {
+            // It is told once: the tries that follow have nothing to add.
+            WorkError::NoRoom(file) if rests == 1 => {
+                Report::notice(words::waits_for_room(file, self.settings.rest, MAX_RESTS))
+            }
+            _ => Report::default(),
+        };
+        let never_ran = matches!(error, WorkError::NotStarted(_) | WorkError::NoRoom(_) | WorkError::Busy);
         let after = if never_ran { After::RestBeforeTurn } else { After::Rest };
-        self.leave(claim, after, Report::default()).await
+        self.leave(claim, after, report).await
     }
 }
 
@@ -189,7 +198,7 @@ pub(super) fn restart_wait(waits: [Duration; 2], attempts: i64) -> Duration {
 }
 
 /// Where a claim leaves its session. Messages that came meanwhile keep it in the queue.
-fn settled(claim: &Claim, held: &Held, after: After, waits: [Duration; 2]) -> Settled {
+fn settled(claim: &Claim, held: &Held, after: After, settings: &Settings) -> Settled {
     let now = clock::now();
     let newer = held.inbox_seq > claim.inbox_seq;
     // What waited before is no reason to try again what failed without the agent.
@@ -218,7 +227,7 @@ fn settled(claim: &Claim, held: &Held, after: After, waits: [Duration; 2]) -> Se
         After::NotDelivered => to(suspended(sent_meanwhile).0, suspended(sent_meanwhile).1, unhandled),
         After::Crashed => {
             let attempts = held.attempts;
-            let not_before = now.plus(restart_wait(waits, attempts));
+            let not_before = now.plus(restart_wait(settings.restart_waits, attempts));
             Settled {
                 attempts,
                 told_attempts: attempts,
@@ -235,7 +244,7 @@ fn settled(claim: &Claim, held: &Held, after: After, waits: [Duration; 2]) -> Se
         }
         After::Rest | After::RestBeforeTurn | After::NotKept => {
             let attempts = if after == After::RestBeforeTurn { claim.attempts } else { held.attempts };
-            let (rests, not_before) = (claim.rests + 1, now.plus(REST));
+            let (rests, not_before) = (claim.rests + 1, now.plus(settings.rest));
             let told_attempts = claim.told_attempts;
             Settled { attempts, told_attempts, rests, not_before, ..to(held.status, held.detail, unhandled) }
         }

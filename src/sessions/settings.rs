@@ -76,6 +76,8 @@ pub struct Settings {
     pub drain: Duration,
     /// Waits before a failed delivery is tried again; their number plus one is the number of tries.
     pub delivery_waits: Vec<Duration>,
+    /// How long a session rests that could not be worked on for a reason of the service's own, a full disk for example.
+    pub rest: Duration,
     /// Waits before a crashed agent is started again, the first and the second time.
     pub restart_waits: [Duration; 2],
     /// Agents that may wait for a message, their processes alive, in one worker.
@@ -110,6 +112,7 @@ impl Settings {
             lenient_references: false,
             drain: Duration::from_secs(10),
             delivery_waits: vec![Duration::from_secs(1), Duration::from_secs(4)],
+            rest: Duration::from_secs(30),
             restart_waits: [Duration::from_secs(5), Duration::from_secs(30)],
             max_parked: 64,
             lease: Duration::from_secs(30),

@@ -41,9 +41,9 @@ pub(super) enum WorkError {
     /// The catalogue failed.
     #[error(transparent)]
     Db(#[from] DbError),
-    /// The files of the session do not fit on the disk now.
-    #[error("the disk has no room for the files of the session")]
-    NoRoom,
+    /// A file of the session, by its name, does not fit on the disk now.
+    #[error("the disk has no room for {0}")]
+    NoRoom(String),
     /// The system refused something that the start of the agent needs, so it never ran.
     #[error("the agent could not be started now: {0}")]
     NotStarted(String),

@@ -4,6 +4,7 @@
 //! not. They name files, profiles and exit codes, never paths of the machine or secrets.
 
 use std::error::Error;
+use std::time::Duration;
 
 use super::MAX_ATTEMPTS;
 use super::agent::Failure;
@@ -74,6 +75,18 @@ pub(super) fn rested_too_often(times: i64) -> String {
     format!(
         "The service tried {times} times to work on this and could not, for reasons of its own that its log names. \
          Send another message to have it tried again."
+    )
+}
+
+/// Why a file waits or was not delivered where the disk is full.
+pub(super) const NO_ROOM: &str = "the disk of the service has no room for it";
+
+/// A file that waits for the disk to have room.
+pub(super) fn waits_for_room(file: &str, rest: Duration, tries: i64) -> String {
+    let seconds = rest.as_secs();
+    format!(
+        "The agent was not started, because not all of its files could be delivered:\n- {file}: {NO_ROOM}\n\
+         It is tried again every {seconds} s, {tries} times in all."
     )
 }
 

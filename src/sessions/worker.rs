@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::hints::Ear;
-use super::leaving::REST;
 use super::parked::Hold;
 use super::store::{self, Claim};
 use super::turn::WorkError;
@@ -232,7 +231,7 @@ impl Sessions {
         let now = clock::now();
         let mut tx = self.db.write().await?;
         store::suspend_idle(&mut tx, now.minus(self.settings.idle_limit), now).await?;
-        let longest = REST.max(self.settings.restart_waits[1]);
+        let longest = self.settings.rest.max(self.settings.restart_waits[1]);
         store::claim_at_once(&mut tx, now.plus(longest), now).await?;
         tx.commit().await?;
         for (session, output) in self.attachments.unnamed_outputs().await? {

@@ -122,7 +122,9 @@ def assert_goes_on(server, model, session_id, remembers):
     told = told_to(model, before)
     assert "Summarise the file." in told
     assert ("The conversation so far" in told) != remembers, told
-    assert (model.requests[-1].results >= 4) == remembers, model.requests[-1].said
+    # Two are of this turn. An agent writes its conversation down beside the turn, so a kill right behind the turn's end
+    # can cost its last step; what it kept is in the requests.
+    assert (model.requests[-1].results > 2) == remembers, model.requests[-1].said
 
 
 def begin(start, model, agent, isolation, data=None):

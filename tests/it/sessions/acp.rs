@@ -18,7 +18,7 @@ fn program() -> PathBuf {
     service.parent().unwrap().join("examples/scripted_agent")
 }
 
-fn profile(script: &str, token: &str, keys: &str) -> String {
+pub(super) fn profile(script: &str, token: &str, keys: &str) -> String {
     let program = program();
     format!(
         "[agents.scripted]\nkind = \"acp\"\nprogram = {program:?}\nargs = [{script:?}, {token:?}]\n\

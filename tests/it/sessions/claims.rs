@@ -51,7 +51,7 @@ impl Room {
         command.args = vec!["-c".to_owned(), script.to_owned()];
         let settings =
             Settings::new(AgentProfile::new(command), sandbox, folder.path().join("sessions"), URL);
-        let settings = Settings { lease, ..settings };
+        let settings = Settings { lease, rest: Duration::from_secs(1), ..settings };
         let sessions = Arc::new(Sessions::new(db.clone(), attachments, settings));
         let stop = CancellationToken::new();
         let worker = tokio::spawn(Arc::clone(&sessions).run_worker(stop.clone()));
@@ -143,6 +143,31 @@ async fn a_worker_that_lost_its_claim_stops_its_agent_and_writes_nothing() {
     room.close().await;
 }
 
+#[tokio::test]
+async fn a_worker_whose_database_is_away_stops_its_agent_in_time_and_goes_on_when_it_is_back() {
+    let script = "echo x >> runs; echo $$ > pid; [ -e go ] || sleep 1000; echo done";
+    let room = Room::open(script, Duration::from_millis(1500)).await;
+    let id = room.create().await;
+    let workspace = room.workspace(&id);
+    let pid = eventually("the agent is at work", async || {
+        std::fs::read_to_string(workspace.join("pid")).ok().filter(|pid| pid.ends_with('\n'))
+    })
+    .await;
+    let process = Path::new("/proc").join(pid.trim());
+    assert!(process.exists());
+    // Whoever holds the only place of a writer keeps the worker from renewing its claim.
+    let away = sqlx::sqlite::SqliteConnectOptions::new().filename(room.folder.path().join("satchel.db"));
+    let mut away = sqlx::ConnectOptions::connect(&away).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut away).await.unwrap();
+    eventually("the agent is stopped", async || (!process.exists()).then_some(())).await;
+    std::fs::write(workspace.join("go"), "").unwrap();
+    sqlx::query("ROLLBACK").execute(&mut away).await.unwrap();
+    room.until_waiting(&id).await;
+    assert_eq!(room.said(&id, false).await, ["done"], "its message was handled once");
+    assert_eq!(std::fs::read_to_string(workspace.join("runs")).unwrap(), "x\nx\n");
+    room.close().await;
+}
+
 /// A worker of another machine has no lock here that could be looked at: its lease alone counts.
 #[tokio::test]
 async fn the_claim_of_an_unknown_worker_is_respected_while_it_is_renewed_and_taken_when_it_is_not() {
@@ -175,7 +200,7 @@ async fn the_claim_of_an_unknown_worker_is_respected_while_it_is_renewed_and_tak
 
 #[tokio::test]
 async fn a_turn_longer_than_the_lease_keeps_its_claim() {
-    let room = Room::open("echo x >> runs; sleep 1; cat runs", Duration::from_millis(300)).await;
+    let room = Room::open("echo x >> runs; sleep 4; cat runs", Duration::from_millis(1500)).await;
     let id = room.create().await;
     room.until_waiting(&id).await;
     assert_eq!(room.said(&id, false).await, ["x"]);

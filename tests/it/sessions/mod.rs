@@ -15,4 +15,5 @@ mod secrets;
 mod standing;
 mod structured;
 mod turns;
+mod undelivered;
 mod workers;

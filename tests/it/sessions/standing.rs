@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::sessions::{AT_WORK, Session};
+use crate::support::sessions::{AT_WORK, Session, agent};
 use crate::support::{TestApp, eventually};
 
 /// Waits until the session stands there in v3's words and in v1's.
@@ -44,6 +44,32 @@ async fn a_session_goes_through_its_documented_standings() {
     both(&app, &session, "running/working", "working").await;
     session.end().await.expect(200);
     both(&app, &session, "exit/user_request", "finished").await;
+}
+
+/// Pollers as public clients of this API write them, each with what it takes for the end, for an agent of either kind.
+#[tokio::test]
+async fn every_public_poller_comes_to_its_end() {
+    let acp = super::acp::profile("good", "pollers", "");
+    for profile in [agent("cat", ""), acp] {
+        let app = TestApp::builder().config("idle_limit_seconds = 2").config(&profile).start().await;
+        let session = app.v1().open("hello").await;
+        let in_v3 = session.of(&app.v3());
+        let polls = async |field: &str, in_v3: &Session, ends: &[&str]| {
+            eventually(&format!("`{field}` comes to one of {ends:?}"), async || {
+                let now = in_v3.get().await[field].as_str().unwrap_or_default().to_owned();
+                ends.contains(&now.as_str()).then_some(now)
+            })
+            .await
+        };
+        let (knows_blocked, knows_finished, by_detail, by_status) = tokio::join!(
+            polls("status_enum", &session, &["blocked", "finished", "stopped"]),
+            polls("status_enum", &session, &["finished", "stopped"]),
+            polls("status_detail", &in_v3, &["waiting_for_user", "finished"]),
+            polls("status", &in_v3, &["exit", "error", "suspended"]),
+        );
+        assert_eq!((&*knows_blocked, &*knows_finished), ("blocked", "finished"));
+        assert_eq!((&*by_detail, &*by_status), ("waiting_for_user", "suspended"));
+    }
 }
 
 #[tokio::test]
