@@ -2,13 +2,12 @@
 
 The service and its workers are real processes on a folder of their own. The queue is measured with an agent that only
 reads its prompt; the time to the prompt is from the begin of the create call to the agent's first byte, without a file
-and with one of 100 MB. Standard library only; `bench/run sessions --help` lists the options.
+and with one of 100 MB. The memory is that of a worker process whose ACP agents all wait for their next message. Standard library only; `bench/run sessions --help` lists the options.
 """
 
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import tempfile
@@ -17,18 +16,29 @@ import urllib.request
 from pathlib import Path
 
 MB = 1_000_000
+# Answers each turn with nothing and waits for the next.
+WAITS = """
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    result = {"initialize": {"protocolVersion": 1, "agentCapabilities": {}}, "session/new": {"sessionId": "s"},
+              "session/prompt": {"stopReason": "end_turn"}}.get(asked.get("method"), {})
+    if "id" in asked:
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}), flush=True)
+"""
 AGENT = "head -c 1 > /dev/null; date +%s%N > output/first; cat > /dev/null; echo done"
+READS = f'program = "/bin/sh"\nargs = ["-c", {json.dumps(AGENT)}]'
 
 
 class Service:
     """A service with `workers` processes beside it; with none it runs its sessions itself."""
 
-    def __init__(self, folder, isolation, workers):
+    def __init__(self, folder, isolation, workers, profile=READS):
         self.data = folder / "data"
         config = folder / "satchel.toml"
         config.write_text(
             f'isolation = "{isolation}"\nlog = "error"\nmin_free_bytes = 0\nsessions_per_org = 1000\n'
-            f'[agents.bench]\nprogram = "/bin/sh"\nargs = ["-c", {json.dumps(AGENT)}]\n'
+            f"max_parked_agents = 10000\n[agents.bench]\n{profile}\n"
         )
         self.command = [os.environ["SATCHEL_BIN"], "serve", "--data", self.data, "--config", config]
         # What configures the measurement is no configuration of the service.
@@ -93,31 +103,64 @@ def to_prompt(service, rounds, line):
     return statistics.median(took)
 
 
+def memory(pid):
+    """Proportional set size of a process, in MiB."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
+def below(pid):
+    """The program's own processes below one of it: what supervises each agent."""
+    found = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(word) for word in children.read_text().split()]
+    program = Path(os.environ["SATCHEL_BIN"]).resolve()
+    return [pid for pid in found if Path(f"/proc/{pid}/exe").resolve() == program]
+
+
+def waiting(folder, isolation, agents):
+    """MiB of a worker before its first session, with so many agents that wait, and of what supervises one agent."""
+    profile = f'kind = "acp"\nprogram = "/usr/bin/python3"\nargs = ["-c", {json.dumps(WAITS)}]'
+    service = Service(folder, isolation, 1, profile)
+    try:
+        worker = service.running[-1].pid
+        before = memory(worker)
+        for session in [service.create("go") for _ in range(agents)]:
+            service.wait(session)
+        supervisors = [memory(pid) for pid in below(worker)]
+        return before, memory(worker), statistics.median(supervisors or [0])
+    finally:
+        service.stop()
+
+
 def main():
     parser = argparse.ArgumentParser(prog="bench/run sessions", description=__doc__.split("\n\n")[0])
     parser.add_argument("--sessions", type=int, default=200, help="sessions through the queue (200)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of the time to the prompt (5)")
     parser.add_argument("--isolation", nargs="*", default=["bubblewrap", "none"], help="bubblewrap, landlock, none")
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 2], help="worker processes; 0: in the service (0 2)")
+    parser.add_argument("--waiting", type=int, default=50, help="agents that wait while memory is measured (50)")
     parser.add_argument("--folder", type=Path, default=Path("target/bench"), help="where the data lie")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     print("| isolation | workers | sessions a second | ms to the prompt | with 100 MB |\n| --- | --- | --- | --- | --- |")
     for isolation in options.isolation:
         for workers in options.workers:
-            folder = Path(tempfile.mkdtemp(prefix="sessions-", dir=options.folder)).resolve()
-            service = None
-            try:
-                service = Service(folder, isolation, workers)
-                rate = queue(service, options.sessions)
-                plain = to_prompt(service, options.rounds, "")
-                large = to_prompt(service, options.rounds, f'ATTACHMENT:"{service.upload(100 * MB)}"')
+            with tempfile.TemporaryDirectory(prefix="sessions-", dir=options.folder) as folder:
+                service = Service(Path(folder).resolve(), isolation, workers)
+                try:
+                    rate = queue(service, options.sessions)
+                    plain = to_prompt(service, options.rounds, "")
+                    large = to_prompt(service, options.rounds, f'ATTACHMENT:"{service.upload(100 * MB)}"')
+                finally:
+                    service.stop()
                 processes = workers or "in the service"
                 print(f"| {isolation} | {processes} | {rate:.0f} | {plain:.0f} | {large:.0f} |", flush=True)
-            finally:
-                if service:
-                    service.stop()
-                shutil.rmtree(folder, ignore_errors=True)
+    print(f"\n| isolation | a worker, MiB | with {options.waiting} agents that wait | what supervises one |\n| --- | --- | --- | --- |")
+    for isolation in options.isolation:
+        with tempfile.TemporaryDirectory(prefix="sessions-", dir=options.folder) as folder:
+            before, after, each = waiting(Path(folder).resolve(), isolation, options.waiting)
+            print(f"| {isolation} | {before:.1f} | {after:.1f} | {each:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
