@@ -39,7 +39,7 @@ impl Sessions {
         let tags = distinct(new.tags)?;
         let key = self.key_for(&new.secrets)?;
         if let Some(demand) = &new.structured_output {
-            self.check_demand(demand).await?;
+            self.check_demand(grant, demand).await?;
         }
         let idempotency_key = new.idempotency_key.map(|digest| match key {
             Some(key) => format!("{digest}.{}", key.digest(&new.secrets)),

@@ -92,6 +92,14 @@ pub enum SessionError {
         /// How many it may follow.
         limit: usize,
     },
+    /// The key has too many schemas judged at once (429).
+    #[error(
+        "too many sessions with a `structured_output_schema` are created at once with this key: at most {limit} may be"
+    )]
+    TooManySchemas {
+        /// How many it may have.
+        limit: usize,
+    },
     /// The catalogue failed (500).
     #[error(transparent)]
     Db(#[from] DbError),

@@ -132,6 +132,7 @@ impl Sessions {
             store::settle(&mut tx, &claim.id, &to, now).await?;
         }
         tx.commit().await?;
+        report.structured.forget().await;
         self.hint(&claim.id);
         tracing::info!(session.id = %claim.id, status = to.status.name(), agent.lives = keep, "a session was left");
         Ok(keep)

@@ -51,7 +51,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value};
-use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
 pub use error::SessionError;
@@ -88,10 +88,10 @@ pub struct Sessions {
     happened: broadcast::Sender<SessionId>,
     /// The streams that each key follows.
     streams: Arc<Slots>,
-    /// What stops the sessions that this process works on.
-    running: Mutex<HashMap<SessionId, CancellationToken>>,
+    /// What stops the sessions that this process works on, with the epoch of its claim.
+    running: Mutex<HashMap<SessionId, (i64, CancellationToken)>>,
     /// Places for those who judge schemas and structured outputs.
-    judging: Semaphore,
+    judging: structured::Judges,
     /// The agents that wait for a message in this process.
     parked: parked::Parked,
     /// Whether the turns are being stopped because the service is.
@@ -358,7 +358,7 @@ impl Sessions {
             streams: Slots::new(settings.streams_per_key),
             settings,
             running: Mutex::default(),
-            judging: Semaphore::new(structured::JUDGED_AT_ONCE),
+            judging: structured::Judges::default(),
             parked: parked::Parked::default(),
             stopping: AtomicBool::new(false),
         }

@@ -7,6 +7,7 @@
 //! seconds is what is relied on.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -137,36 +138,34 @@ impl Sessions {
         place: &Place,
     ) -> Result<Next, WorkError> {
         let idle = place.since + self.settings.idle_limit;
+        // One wait for a slot outlives the looks at the session, so that it keeps its place among those who wait.
+        let mut slot = pin!(Arc::clone(&hold.slots).acquire_owned());
         loop {
             // Asked for before looking, so that a slot or place that is given back in between is not missed.
             let released = self.released.notified();
             let waiting = self.has_message(claim).await?;
-            let taking = async {
-                if !waiting || !self.attachments.has_room_for(0) {
-                    return std::future::pending().await;
-                }
-                let Ok(slot) = Arc::clone(&hold.slots).acquire_owned().await else {
-                    return std::future::pending().await;
-                };
-                self.take_up(claim).await.map(|taken| taken.map(|claim| (slot, claim)))
-            };
+            let ready = waiting && self.attachments.has_room_for(0);
             tokio::select! {
                 biased;
                 () = hold.cancel.cancelled() => return Ok(Next::Cancelled),
                 () = hold.shutdown.cancelled() => return Ok(Next::Shutdown),
                 failure = living.agent.gone() => return Ok(Next::Gone(failure)),
-                taken = taking => match taken? {
-                    Some((slot, taken)) => {
-                        (hold.slot, *claim) = (Some(slot), taken);
+                taken = &mut slot, if ready => {
+                    let Ok(taken) = taken else { return Ok(Next::Shutdown) };
+                    // Not raced with anything: a transaction that is dropped half-way may still be committed.
+                    if let Some(taken_up) = self.take_up(claim).await? {
+                        (hold.slot, *claim) = (Some(taken), taken_up);
                         return Ok(Next::Turn);
                     }
-                    // Its organisation runs as many as it may.
-                    None => tokio::select! {
+                    drop(taken);
+                    slot.set(Arc::clone(&hold.slots).acquire_owned());
+                    // Its organisation runs as many as it may, or it is to end.
+                    tokio::select! {
                         () = hold.cancel.cancelled() => {}
                         () = released => {}
                         () = tokio::time::sleep(LOOK) => {}
-                    },
-                },
+                    }
+                }
                 () = place.leave.cancelled(), if !waiting => return Ok(Next::Idle),
                 () = tokio::time::sleep_until(idle), if !waiting => return Ok(Next::Idle),
                 () = place.wake.notified() => {}
@@ -193,9 +192,13 @@ impl Sessions {
         }
     }
 
-    /// Takes a parked session up again for the messages that came; `None` where its organisation runs as many as it may.
+    /// Takes a parked session up again for the messages that came; `None` where its organisation runs as many as it may,
+    /// or where somebody wants its end, which is seen at the next look.
     async fn take_up(&self, claim: &Claim) -> Result<Option<Claim>, WorkError> {
         let (mut tx, held) = self.fenced(claim).await?;
+        if held.stop_requested {
+            return Ok(None);
+        }
         if !store::take_up(&mut tx, &claim.id, self.settings.running_per_org, clock::now()).await? {
             return Ok(None);
         }
@@ -203,8 +206,7 @@ impl Sessions {
         let inbox_seq = store::enough_for_a_turn(&mut tx, &claim.id, claim.done_seq, newest_seq).await?;
         tx.commit().await?;
         self.hint(&claim.id);
-        let stop_requested = held.stop_requested;
-        Ok(Some(Claim { newest_seq, inbox_seq, stop_requested, ..claim.clone() }))
+        Ok(Some(Claim { newest_seq, inbox_seq, ..claim.clone() }))
     }
 
     /// Lets go of a session whose agent was parked and is gone now.

@@ -21,7 +21,9 @@ impl Sessions {
         workspace: Arc<Workspace>,
         report: &mut Report,
     ) -> Result<(), WorkError> {
-        report.structured.add(self.take_structured(claim, &workspace).await?);
+        if report.structured.provided.is_none() {
+            report.structured.add(self.take_structured(claim, &workspace).await?);
+        }
         let known = self.known_outputs(claim).await?;
         let limits = self.settings.outputs.clone();
         let collected = tokio::task::spawn_blocking(move || outputs::collect(&workspace, &limits, &known));

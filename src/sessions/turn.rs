@@ -184,27 +184,18 @@ impl Sessions {
 
     /// Notes that the agent starts, and says with what; `None` where the session is to end.
     async fn begin(&self, claim: &Claim) -> Result<Option<Beginning>, WorkError> {
+        let id = &claim.id;
+        // Only this claim changes them, so that the only writer need not wait for it.
+        let files = self.told_files(claim).await?;
         let (mut tx, held) = self.fenced(claim).await?;
         if held.stop_requested {
             return Ok(None);
         }
-        let id = &claim.id;
         let now = clock::now();
         let new = store::between(&mut tx, id, claim.done_seq, claim.inbox_seq).await?;
         let first = new.first().map_or(i64::MAX, |message| message.position);
         let (messages, characters) = (prompt::TRANSCRIPT_MESSAGES, prompt::TRANSCRIPT_CHARS);
         let earlier = store::earlier(&mut tx, id, first, messages, characters).await?;
-        let rows = store::files(&mut tx, id).await?;
-        let ids: Vec<AttachmentId> = rows.iter().map(|row| row.attachment_id).collect();
-        let attachments = find_many(&mut tx, &claim.org_id, &ids).await?;
-        let files: Vec<ToldFile> = rows
-            .into_iter()
-            .zip(attachments)
-            .filter_map(|(row, attachment)| {
-                let Attachment { content_type, size, .. } = attachment?;
-                Some(ToldFile { url: row.url, path: row.path?, content_type, size, source: row.source })
-            })
-            .collect();
         if claim.attempts > claim.told_attempts {
             let text = words::interrupted(claim.attempts);
             store::add_message(&mut tx, id, &words::notice(&text), now).await?;
@@ -213,6 +204,19 @@ impl Sessions {
         tx.commit().await?;
         self.hint(id);
         Ok(Some(Beginning { earlier, new, files }))
+    }
+
+    /// The files of the session that lie in its workspace, as its agent is told of them.
+    async fn told_files(&self, claim: &Claim) -> Result<Vec<ToldFile>, WorkError> {
+        let mut conn = self.db.read().await?;
+        let rows = store::files(&mut conn, &claim.id).await?;
+        let ids: Vec<AttachmentId> = rows.iter().map(|row| row.attachment_id).collect();
+        let attachments = find_many(&mut conn, &claim.org_id, &ids).await?;
+        let told = rows.into_iter().zip(attachments).filter_map(|(row, attachment)| {
+            let Attachment { content_type, size, .. } = attachment?;
+            Some(ToldFile { url: row.url, path: row.path?, content_type, size, source: row.source })
+        });
+        Ok(told.collect())
     }
 
     /// Starts the agent and notes what it calls its conversation; or says how the start failed.

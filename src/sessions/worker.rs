@@ -103,8 +103,16 @@ impl Sessions {
     /// Stops the turn of a session, if this process runs one.
     pub(super) fn stop_turn(&self, id: &SessionId) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cancel) = running.get(id) {
+        if let Some((_, cancel)) = running.get(id) {
             cancel.cancel();
+        }
+    }
+
+    /// No longer stops what a claim does, unless another claim of this process has its session by now.
+    fn forget_running(&self, claim: &Claim) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.get(&claim.id).is_some_and(|(epoch, _)| *epoch == claim.epoch) {
+            running.remove(&claim.id);
         }
     }
 
@@ -133,14 +141,14 @@ impl Sessions {
     /// Works on one session while keeping the claim on it.
     async fn hold(self: Arc<Self>, mut claim: Claim, mut hold: Hold) {
         let (kept, cancel) = (claim.clone(), hold.cancel.clone());
-        let entry = (claim.id.clone(), cancel.clone());
+        let entry = (claim.id.clone(), (claim.epoch, cancel.clone()));
         self.running.lock().unwrap_or_else(PoisonError::into_inner).extend([entry]);
         let worked = tokio::select! {
             worked = self.work(&mut claim, &mut hold) => worked,
             never = self.keep(&kept, &cancel) => match never {},
         };
         drop(hold);
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&claim.id);
+        self.forget_running(&claim);
         match worked {
             Ok(()) => {}
             Err(WorkError::Lost) => {
@@ -199,7 +207,7 @@ impl Sessions {
             sessions = tasks.len(),
             "turns are stopped; they run again with another worker or at the next start"
         );
-        for cancel in self.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for (_, cancel) in self.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
             cancel.cancel();
         }
         if tokio::time::timeout(RELEASE_WITHIN, all(&mut tasks)).await.is_err() {

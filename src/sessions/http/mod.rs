@@ -157,9 +157,9 @@ fn refused(error: SessionError, text: &'static str) -> ApiError {
         }
         SessionError::Judging(_) | SessionError::Sealing(_) => ApiError::Internal(error.into()),
         SessionError::TooManyTags { .. } => ApiError::invalid(at("tags"), error.to_string(), "too_long"),
-        SessionError::QueueFull { .. } | SessionError::TooManyStreams { .. } => {
-            ApiError::TooMany(error.to_string())
-        }
+        SessionError::QueueFull { .. }
+        | SessionError::TooManyStreams { .. }
+        | SessionError::TooManySchemas { .. } => ApiError::TooMany(error.to_string()),
         SessionError::BadCursor | SessionError::NoSuchEvent { .. } => {
             ApiError::invalid(vec!["query".into(), "after".into()], error.to_string(), "value_error")
         }

@@ -31,7 +31,7 @@ const SELECT: &str = "SELECT position, event_id, source, kind, message, user_id,
 const ALL: &str = "ORDER BY position";
 const AT: &str = "AND position = $2";
 const AFTER: &str = "AND position > $2 ORDER BY position LIMIT $3";
-const EARLIER: &str = "SELECT position, event_id, source, kind, SUBSTR(message, 1, $4) AS message, user_id, \
+const EARLIER: &str = "SELECT position, event_id, source, kind, SUBSTR(message, 1, CAST($4 AS INTEGER)) AS message, user_id, \
     username, created_at FROM session_messages \
     WHERE session_id = $1 AND position < $2 AND kind = 'message' ORDER BY position DESC LIMIT $3";
 const BETWEEN: &str = "AND seq > $2 AND seq <= $3 ORDER BY position";

@@ -111,10 +111,10 @@ const TAKE: &str = "UPDATE sessions SET epoch = $1, worker_id = $2, lease_until 
     updated_at = CASE WHEN status = $4 THEN updated_at ELSE $6 END WHERE id = $7 AND epoch = $8";
 const FENCE: &str = "UPDATE sessions SET lease_until = $1 \
     WHERE id = $2 AND epoch = $3 AND ended_at IS NULL AND worker_id IS NOT NULL";
-/// The statement's two conditions are those of [`claim`]: an agent that lives gets no precedence.
+/// The condition is that of [`claim`], among the others of the organisation: an agent that lives gets no precedence.
 const TAKE_UP: &str = "UPDATE sessions SET parked_at = NULL, status = 'running', status_detail = 'working' \
-    WHERE id = $1 AND (SELECT COUNT(*) FROM sessions r WHERE r.org_id = sessions.org_id AND r.worker_id IS NOT NULL \
-        AND r.parked_at IS NULL) < $2";
+    WHERE id = $1 AND (SELECT COUNT(*) FROM sessions r WHERE r.org_id = sessions.org_id AND r.id <> sessions.id \
+        AND r.worker_id IS NOT NULL AND r.parked_at IS NULL) < $2";
 const PARK: &str = "UPDATE sessions SET status = $1, status_detail = $2, status_at = $3, updated_at = $3, \
     done_seq = $4, attempts = 0, told_attempts = 0, turn_open = 0, rests = 0, not_before = $3, parked_at = $3 WHERE id = $5";
 const WAITING: &str = "SELECT inbox_seq, stop_requested_at FROM sessions WHERE id = $1 AND epoch = $2";
@@ -122,8 +122,7 @@ const SET_AGENT_SESSION: &str = "UPDATE sessions SET agent_session = $1 WHERE id
 const HELD: &str = "SELECT inbox_seq, stop_requested_at, status, status_detail, attempts \
     FROM sessions WHERE id = $1";
 const BEGIN: &str = "UPDATE sessions SET status = 'running', status_detail = 'working', status_at = $1, \
-    updated_at = $1, attempts = attempts + 1, turn_open = 1, workspace_removed_at = NULL \
-    WHERE id = $2";
+    updated_at = $1, attempts = attempts + 1, turn_open = 1 WHERE id = $2";
 const SETTLE: &str = "UPDATE sessions SET status = $1, status_detail = $2, status_at = $3, updated_at = $3, \
     done_seq = $4, attempts = $5, not_before = $6, ended_at = $7, rests = $8, told_attempts = $9, \
     turn_open = CASE WHEN done_seq = $4 THEN turn_open ELSE 0 END, worker_id = NULL, \
@@ -132,7 +131,8 @@ const REQUEST_STOP: &str =
     "UPDATE sessions SET stop_requested_at = COALESCE(stop_requested_at, $1), not_before = $1 WHERE id = $2";
 const END_UNCLAIMED: &str = "UPDATE sessions SET status = 'exit', status_detail = 'user_request', \
     status_at = $1, updated_at = $1, ended_at = $1, epoch = epoch + 1, worker_id = NULL, lease_until = NULL \
-    WHERE id = $2 AND ended_at IS NULL AND attempts = 0 AND worker_id IS NULL";
+    WHERE id = $2 AND ended_at IS NULL AND attempts = 0 AND turn_open = 0 \
+    AND worker_id IS NULL";
 const SUSPEND_IDLE: &str = "UPDATE sessions SET status = 'suspended', status_detail = 'inactivity', \
     status_at = $1, updated_at = $1 WHERE status = 'running' \
     AND status_detail IN ('waiting_for_user', 'finished') \

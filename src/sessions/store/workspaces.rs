@@ -5,7 +5,7 @@ use crate::clock::Moment;
 use crate::db::{Conn, DbError};
 use crate::id::SessionId;
 
-const ABANDONED: &str = "SELECT id FROM sessions WHERE ended_at <= $1 AND workspace_removed_at IS NULL \
+const ABANDONED: &str = "SELECT id FROM sessions WHERE ended_at IS NOT NULL AND ended_at <= $1 AND workspace_removed_at IS NULL \
     ORDER BY ended_at LIMIT 100";
 const FORGET_WORKSPACE: &str = "UPDATE sessions SET workspace_removed_at = $1 WHERE id = $2";
 

@@ -16,10 +16,12 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use self::judge::{Verdict, judge};
 use self::schema::Fault;
@@ -29,6 +31,7 @@ use super::store::{self, Claim};
 use super::turn::WorkError;
 use super::workspace::{ATTACHMENTS, SCHEMA, Workspace};
 use super::{AgentProfile, SessionError, Sessions, beneath, words};
+use crate::identity::{Grant, Slots};
 
 /// Bytes of an output as JSON (1 MiB).
 pub const MAX_OUTPUT: usize = 1 << 20;
@@ -38,8 +41,25 @@ pub(super) const MAX_LISTED: usize = 16 << 10;
 pub(super) const FILE: &str = "structured_output.json";
 /// Where the tool server writes it, from the agent's HOME.
 const PROVIDED: &str = ".satchel/structured_output.json";
-/// Schemas and outputs that are judged at once.
-pub(super) const JUDGED_AT_ONCE: usize = 4;
+/// Schemas of requests, and outputs of turns, that are judged at once.
+const JUDGED_AT_ONCE: usize = 2;
+/// Schemas of one key's requests that may be judged or wait for it.
+const JUDGED_PER_KEY: usize = 8;
+
+/// Places for those who have something judged. Requests take none from turns, and one key not all from the others.
+#[derive(Debug)]
+pub(super) struct Judges {
+    requests: Semaphore,
+    turns: Semaphore,
+    keys: Arc<Slots>,
+}
+
+impl Default for Judges {
+    fn default() -> Self {
+        let [requests, turns] = [(); 2].map(|()| Semaphore::new(JUDGED_AT_ONCE));
+        Self { requests, turns, keys: Slots::new(JUDGED_PER_KEY) }
+    }
+}
 
 /// The structured output that a session wants.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,6 +88,8 @@ pub(super) struct Left {
     pub refused: Option<String>,
     /// Whether one is required, and the session had none before.
     pub wanting: bool,
+    /// Where valid ones lie: the folder, and the path below it.
+    taken: Vec<(OwnedFd, &'static str)>,
 }
 
 impl Left {
@@ -81,6 +103,17 @@ impl Left {
         self.refused = later.refused.or_else(|| self.refused.take().filter(|_| later.provided.is_none()));
         self.provided = later.provided.or_else(|| self.provided.take());
         self.wanting |= later.wanting;
+        self.taken.extend(later.taken);
+    }
+
+    /// Removes the files of what is kept now, so that the next turn does not hand it over again. Not before: a turn that
+    /// a kill cuts short hands it over once more.
+    pub(super) async fn forget(self) {
+        // The folder of the tool server may itself be a link by now; then the file is left.
+        let removed = beneath::blocking(move || {
+            self.taken.iter().try_for_each(|(folder, path)| remove(folder, Path::new(path)))
+        });
+        let _ = removed.await;
     }
 }
 
@@ -126,9 +159,12 @@ impl Sessions {
     /// Judges the schema of a request.
     ///
     /// # Errors
-    /// It is none of draft 7, or cannot be judged within the bounds.
-    pub(super) async fn check_demand(&self, demand: &Demand) -> Result<(), SessionError> {
-        match self.judged(&demand.schema, None).await.map_err(SessionError::Judging)? {
+    /// It is none of draft 7, or cannot be judged within the bounds; the key has too many judged at once.
+    pub(super) async fn check_demand(&self, grant: &Grant, demand: &Demand) -> Result<(), SessionError> {
+        let too_many = SessionError::TooManySchemas { limit: JUDGED_PER_KEY };
+        let _slot = self.judging.keys.take(&grant.caller().key_id).ok_or(too_many)?;
+        let judged = self.judged(&self.judging.requests, &demand.schema, None).await;
+        match judged.map_err(SessionError::Judging)? {
             Verdict::BadSchema(fault) => Err(SessionError::Schema(fault)),
             Verdict::TooHard => {
                 let what = "it cannot be read within 5 s of processor time and 1 GiB of memory".to_owned();
@@ -158,8 +194,8 @@ impl Sessions {
         }
     }
 
-    /// Takes the structured output that a turn left. A good one is removed from the workspace, so that the next turn
-    /// does not hand it over again; one with faults is left to be mended.
+    /// Takes the structured output that a turn left. A good one is to be removed with [`Left::forget`]; one with faults
+    /// is left to be mended.
     pub(super) async fn take_structured(
         &self,
         claim: &Claim,
@@ -187,21 +223,22 @@ impl Sessions {
             };
             let why = match provided {
                 Err(error) => format!("it is not JSON: {error}"),
-                Ok(provided) => match self.judged(&demand.schema, Some(&provided.output)).await? {
-                    Verdict::Good => {
-                        // The folder of the tool server may itself be a link by now; then the file is left.
-                        let _ = beneath::blocking(move || remove(&folder, Path::new(path))).await;
-                        left.provided = Some(provided);
-                        continue;
+                Ok(provided) => {
+                    match self.judged(&self.judging.turns, &demand.schema, Some(&provided.output)).await? {
+                        Verdict::Good => {
+                            left.taken.push((folder, path));
+                            left.provided = Some(provided);
+                            continue;
+                        }
+                        Verdict::BadOutput(faults) => {
+                            format!("it is not as the schema has it:\n{}", schema::lines(&faults))
+                        }
+                        Verdict::BadSchema(fault) => {
+                            format!("the schema cannot be used any more: {}", fault.what)
+                        }
+                        Verdict::TooHard => "it could not be judged in the time that there is".to_owned(),
                     }
-                    Verdict::BadOutput(faults) => {
-                        format!("it is not as the schema has it:\n{}", schema::lines(&faults))
-                    }
-                    Verdict::BadSchema(fault) => {
-                        format!("the schema cannot be used any more: {}", fault.what)
-                    }
-                    Verdict::TooHard => "it could not be judged in the time that there is".to_owned(),
-                },
+                }
             };
             left.refused = Some(words::structured_refused(name, &why));
         }
@@ -209,8 +246,13 @@ impl Sessions {
         Ok(left)
     }
 
-    async fn judged(&self, schema: &Value, output: Option<&Value>) -> io::Result<Verdict> {
-        let _place = self.judging.acquire().await.map_err(io::Error::other)?;
+    async fn judged(
+        &self,
+        places: &Semaphore,
+        schema: &Value,
+        output: Option<&Value>,
+    ) -> io::Result<Verdict> {
+        let _place = places.acquire().await.map_err(io::Error::other)?;
         judge(self.settings.sandbox.supervisor(), schema, output).await
     }
 }
@@ -238,10 +280,11 @@ fn read_small(folder: &OwnedFd, path: &Path) -> Result<Option<Vec<u8>>, String> 
     Ok(Some(text))
 }
 
+/// Removes a file. What an agent that lives put in its place is left: a folder might never come to its end.
 fn remove(folder: &OwnedFd, path: &Path) -> io::Result<()> {
     let (Some(inner), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
     if inner.as_os_str().is_empty() {
-        return beneath::remove(folder, name);
+        return Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?);
     }
-    beneath::remove(beneath::open_folder(folder, inner)?, name)
+    Ok(rustix::fs::unlinkat(beneath::open_folder(folder, inner)?, name, AtFlags::empty())?)
 }

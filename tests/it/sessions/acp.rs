@@ -102,6 +102,42 @@ async fn an_agent_that_waits_takes_no_slot() {
 }
 
 #[tokio::test]
+async fn agents_that_wait_share_what_their_organisation_may_run_whatever_else_happens() {
+    let scene = Scene::with("good", "session_slots = 2\nsessions_per_org = 1", "").await;
+    let (first, second) = (scene.open("first").await, scene.open("second").await);
+    first.until_waiting().await;
+    second.until_waiting().await;
+    for round in 0..10 {
+        // Each message is a hint to every agent that waits, in the middle of whatever it does.
+        let text = format!("round {round}");
+        tokio::join!(first.say(&text), second.say(&text), first.say(&text), second.say(&text));
+        first.until_waiting().await;
+        second.until_waiting().await;
+    }
+    for session in [&first, &second] {
+        let told = scene.noted(session, "prompts").iter().filter(|line| line.starts_with("round ")).count();
+        assert_eq!(told, 20, "each message was told once");
+        assert_eq!(scene.noted(session, "starts").len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_end_wins_over_a_message_that_waits_for_a_slot() {
+    let scene = Scene::with("slow", "session_slots = 1", "").await;
+    let parked = scene.open("hand back a file").await;
+    scene.app.written(&parked, "ready").await;
+    scene.app.let_go(&parked);
+    parked.until_waiting().await;
+    let keeper = scene.open("keep the slot").await;
+    scene.app.written(&keeper, "ready").await;
+    parked.say("one more thing").await;
+    assert_eq!(parked.end().await.expect(200).json()["status"], "exit");
+    assert_eq!(scene.noted(&parked, "prompts").iter().filter(|line| *line == "one more thing").count(), 0);
+    scene.app.let_go(&keeper);
+    keeper.until_waiting().await;
+}
+
+#[tokio::test]
 async fn the_longest_idle_is_stopped_where_too_many_wait() {
     let scene = Scene::with("good+resume", "max_parked_agents = 1", "").await;
     let first = scene.open("one").await;

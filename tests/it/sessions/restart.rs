@@ -141,6 +141,27 @@ async fn what_waited_in_the_queue_runs_after_a_kill() {
 }
 
 #[tokio::test]
+async fn a_session_whose_turn_a_stop_cut_short_can_be_ended_while_nobody_works_and_keeps_its_outputs() {
+    let script = format!("echo half > output/half.txt; {AT_WORK}");
+    let mut app = TestApp::with_agent("drain_seconds = 0", &script).await;
+    let session = app.v3().open("hello").await;
+    app.written(&session, "ready").await;
+    app.terminate().await;
+    let config = fs::read_to_string(app.home().join("satchel.toml")).unwrap();
+    app.configure(&format!("role = \"api\"\n{config}"));
+    app.start_again().await;
+    // It is answered before anybody has looked after it, because there is no worker.
+    let ended = tokio::spawn({
+        let session = session.clone();
+        async move { session.end().await.expect(200).json() }
+    });
+    let _worker = app.worker();
+    ended.await.unwrap();
+    session.until("exit/user_request").await;
+    assert_eq!(session.receipts().await[0]["path"], "output/half.txt");
+}
+
+#[tokio::test]
 async fn a_session_whose_turn_a_kill_cut_short_can_be_ended_and_keeps_its_outputs() {
     let script = format!("echo half > output/half.txt; {AT_WORK}");
     let mut app = TestApp::with_agent("session_slots = 1", &script).await;

@@ -151,6 +151,21 @@ async fn a_schema_that_is_none_is_refused_with_the_place() {
 }
 
 #[tokio::test]
+async fn a_key_cannot_take_all_the_places_in_which_schemas_are_judged() {
+    let app = TestApp::with_agent("", ECHO).await;
+    let user = app.v3();
+    let body = json!({ "prompt": "x", "structured_output_schema": { "type": "object" } });
+    let answers = futures_util::future::join_all((0..64).map(|_| user.try_open(&body))).await;
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status != 200).collect();
+    assert!(answers.len() - refused.len() >= 8, "as many as may be are judged");
+    assert!(!refused.is_empty(), "64 at once are too many");
+    for answer in refused {
+        assert!(answer.expect(429).detail().contains("at most 8 may be"), "{}", answer.text());
+    }
+    user.try_open(&body).await.expect(200);
+}
+
+#[tokio::test]
 async fn a_schema_that_costs_any_amount_of_work_harms_nobody() {
     // Each level doubles the work: 2^60 steps for one value.
     let mut definitions = json!({ "d60": { "type": "integer" } });
