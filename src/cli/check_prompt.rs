@@ -39,7 +39,7 @@ pub(super) fn check(command: &CheckPrompt) -> anyhow::Result<ExitCode> {
         std::io::stdin().read_to_string(&mut text).context("standard input cannot be read as UTF-8")?;
     } else {
         text = std::fs::read_to_string(&command.file)
-            .with_context(|| format!("{} cannot be read as UTF-8", command.file.display()))?;
+            .with_context(|| format!("{} cannot be read as a text in UTF-8", command.file.display()))?;
     }
     let public_url = config.public_url(config.listen);
     let mut others = config.other_urls.clone();

@@ -57,6 +57,15 @@ pub enum DbError {
     Corrupt(&'static str),
 }
 
+impl DbError {
+    /// Whether the disk has no room for what was to be written.
+    pub fn is_for_want_of_room(&self) -> bool {
+        let Self::Engine(sqlx::Error::Database(error)) = self else { return false };
+        // SQLITE_FULL; SQLITE_IOERR_SHMSIZE, where the index of the log could not grow (sqlite.org/rescode.html).
+        error.code().is_some_and(|code| matches!(&*code, "13" | "4874"))
+    }
+}
+
 /// The opened catalogue. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Db {

@@ -42,7 +42,10 @@ const BAD_BODY: &[(u16, &str)] = &[
     (400, "The body broke off, or the session is over"),
     (408, "The body did not come in time"),
     (413, "The body is larger than 2 MiB"),
+    FULL,
 ];
+const CHANGE: &[(u16, &str)] = &[FULL];
+const FULL: (u16, &str) = (507, "The storage is full; reading goes on");
 const UPLOAD: &[(u16, &str)] = &[
     (400, "The body broke off"),
     (408, "Nothing came for too long in the middle of the body"),
@@ -51,7 +54,7 @@ const UPLOAD: &[(u16, &str)] = &[
         "The file is larger than the limit, which is named; or the other parts are larger than 1 MiB together",
     ),
     (503, "The service is stopping"),
-    (507, "The storage is full; reading goes on"),
+    FULL,
 ];
 const DOWNLOAD: &[(u16, &str)] = &[
     (404, "No such attachment in the organisation"),
@@ -62,6 +65,7 @@ const DOWNLOAD: &[(u16, &str)] = &[
 const GONE: &[(u16, &str)] = &[
     (404, "No such attachment in the organisation"),
     (410, "The attachment was deleted or has expired before"),
+    FULL,
 ];
 
 /// Declares what endpoints may answer besides success: for each table a type for v1 and one for v3.
@@ -95,6 +99,8 @@ answers! {
     V1Missing, V3Missing: MISSING;
     /// What an endpoint with a JSON body may answer besides.
     V1BadBody, V3BadBody: BAD_BODY;
+    /// What an endpoint that changes something without a body may answer besides.
+    V1Change, V3Change: CHANGE;
     /// What an upload may be answered besides.
     V1Upload, V3Upload: UPLOAD;
     /// What a download may be answered besides.

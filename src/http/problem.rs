@@ -233,12 +233,15 @@ fn with_body(response: Response, path: &str, detail: &Value) -> Response {
 
 impl From<DbError> for ApiError {
     fn from(error: DbError) -> Self {
+        if error.is_for_want_of_room() {
+            return Self::StorageFull("The storage is full: nothing was changed; reading goes on".to_owned());
+        }
         Self::Internal(error.into())
     }
 }
 
 impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Internal(error.into())
+        DbError::from(error).into()
     }
 }

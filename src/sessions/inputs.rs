@@ -30,8 +30,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(25);
 pub(super) enum HandedOver {
     /// All of them lie in the workspace.
     All,
-    /// Not all: name and reason of each that does not.
-    NotAll(Vec<(String, String)>),
+    /// Not all.
+    NotAll {
+        /// Name and reason of each that does not.
+        failures: Vec<(String, String)>,
+        /// Whether one of them is gone.
+        for_good: bool,
+    },
     /// It was stopped before its end.
     Stopped,
 }
@@ -81,7 +86,7 @@ impl Sessions {
         cancel: &CancellationToken,
     ) -> Result<HandedOver, WorkError> {
         let mut entries = Vec::new();
-        let mut failures = Vec::new();
+        let (mut failures, mut for_good) = (Vec::new(), false);
         for row in self.inputs(claim).await? {
             let attachment = self.look_up(claim, &row).await?;
             let there = row.path.as_ref().filter(|path| {
@@ -103,12 +108,13 @@ impl Sessions {
             };
             let name = attachment.as_ref().map(|a| a.name.clone());
             if let Err(reason) = &outcome {
+                for_good |= self.look_up(claim, &row).await?.is_none_or(|file| file.gone.is_some());
                 failures.push((name.unwrap_or_else(|| row.url.clone()), reason.clone()));
             }
             entries.push(manifest_entry(&row, attachment.as_ref(), outcome));
         }
         workspace.write_manifest(&entries)?;
-        Ok(if failures.is_empty() { HandedOver::All } else { HandedOver::NotAll(failures) })
+        Ok(if failures.is_empty() { HandedOver::All } else { HandedOver::NotAll { failures, for_good } })
     }
 
     /// The folder of a session.

@@ -18,6 +18,9 @@ use crate::clock;
 
 /// After how many failures of the service's own in a row a session is suspended.
 const MAX_RESTS: i64 = 10;
+/// How often the end of a turn is tried to be written, and how long after each other.
+const SETTLE_TRIES: u32 = 150;
+const SETTLE_AGAIN: Duration = Duration::from_secs(2);
 
 /// Where a claim leaves its session, if nobody asked for its end meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +83,36 @@ impl Sessions {
         self.settle(claim, After::Turn, report, true).await
     }
 
+    /// What the agent did is not lost because the catalogue cannot be written for a while, a full disk for example: as
+    /// long as nobody else has the session, it is tried again.
     async fn settle(
         &self,
         claim: &Claim,
         after: After,
         report: Report,
+        keep: bool,
+    ) -> Result<bool, WorkError> {
+        let mut tries = 1;
+        let kept = loop {
+            match self.settle_once(claim, after, &report, keep).await {
+                Err(WorkError::Db(error)) if tries < SETTLE_TRIES => {
+                    let error = words::with_causes(&error);
+                    tracing::warn!(session.id = %claim.id, error, "the end of a turn could not be written yet");
+                    tries += 1;
+                    tokio::time::sleep(SETTLE_AGAIN).await;
+                }
+                settled => break settled?,
+            }
+        };
+        report.structured.forget().await;
+        Ok(kept)
+    }
+
+    async fn settle_once(
+        &self,
+        claim: &Claim,
+        after: After,
+        report: &Report,
         keep: bool,
     ) -> Result<bool, WorkError> {
         let (mut tx, held) = self.fenced(claim).await?;
@@ -132,7 +160,6 @@ impl Sessions {
             store::settle(&mut tx, &claim.id, &to, now).await?;
         }
         tx.commit().await?;
-        report.structured.forget().await;
         self.hint(&claim.id);
         tracing::info!(session.id = %claim.id, status = to.status.name(), agent.lives = keep, "a session was left");
         Ok(keep)
@@ -175,7 +202,9 @@ impl Sessions {
         let rests = claim.rests + 1;
         if rests >= MAX_RESTS {
             let text = match error {
-                WorkError::NoRoom(file) => words::undelivered(&[(file.clone(), words::NO_ROOM.to_owned())]),
+                WorkError::NoRoom(file) => {
+                    words::undelivered(&[(file.clone(), words::NO_ROOM.to_owned())], false)
+                }
                 _ => words::rested_too_often(rests),
             };
             return self.leave(claim, After::NotDelivered, Report::notice(text)).await;

@@ -5,7 +5,7 @@
 //! is named with the reason. Nothing is changed but that `ws/` and `ws/output/` are folders that can be entered again,
 //! and the files are not copied: the caller reads them again from the open descriptor and compares the digest.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
@@ -134,15 +134,15 @@ pub enum Why {
     Unreadable(String),
 }
 
-/// Walks `ws/output/` and hashes every file in it. Files whose (path, SHA-256) is in `known` are passed over and count
-/// towards no limit but that of names. Reads every byte: run it where blocking is allowed.
+/// Walks `ws/output/` and hashes every file in it. A file that has the SHA-256 that `known` has for its path is passed
+/// over and counts towards no limit but that of names. Reads every byte: run it where blocking is allowed.
 ///
 /// # Errors
 /// The session's folder itself cannot be read. What an agent can cause is in [`Outputs::left_out`] instead.
 pub fn collect(
     workspace: &Workspace,
     limits: &OutputLimits,
-    known: &HashSet<(String, String)>,
+    known: &HashMap<String, String>,
 ) -> io::Result<Outputs> {
     let mut outputs = Outputs::default();
     let restored = workspace
@@ -163,18 +163,17 @@ pub fn collect(
     let mut entries_left = limits.entries;
     walk(&folder, "", 0, limits, &mut entries_left, &mut found, &mut outputs);
     found.sort_unstable();
-    let known_paths: HashSet<&str> = known.iter().map(|(path, _)| path.as_str()).collect();
     let mut total_left = limits.total_bytes;
     for path in found {
         // Only its digest tells a known file from a new one of the same path, so that one is read in any case.
-        let may_be_known = known_paths.contains(path.as_str());
+        let may_be_known = known.contains_key(&path);
         let is_full = outputs.files.len() == limits.files;
         if is_full && !may_be_known {
             outputs.leave_out(&path, Why::TooManyFiles { limit: limits.files });
             continue;
         }
         match take(&folder, &path, limits, if may_be_known { u64::MAX } else { total_left }) {
-            Ok(output) if known.contains(&(output.path.clone(), output.sha256.clone())) => {}
+            Ok(output) if known.get(&output.path) == Some(&output.sha256) => {}
             Ok(_) if is_full => outputs.leave_out(&path, Why::TooManyFiles { limit: limits.files }),
             Ok(output) if output.size > total_left => {
                 outputs.leave_out(&path, Why::TooMuch { limit: limits.total_bytes });

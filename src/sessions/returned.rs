@@ -1,6 +1,6 @@
 //! Taking over what an agent left in its output folder, while no turn runs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::leaving::Report;
@@ -40,8 +40,8 @@ impl Sessions {
         Ok(())
     }
 
-    /// What came back before: path below the output folder, SHA-256.
-    async fn known_outputs(&self, claim: &Claim) -> Result<HashSet<(String, String)>, WorkError> {
+    /// What came back last from each path below the output folder: its SHA-256.
+    async fn known_outputs(&self, claim: &Claim) -> Result<HashMap<String, String>, WorkError> {
         let mut conn = self.db.read().await?;
         let mut rows = store::files(&mut conn, &claim.id).await?;
         rows.retain(|row| row.source == Source::Devin);
@@ -52,6 +52,7 @@ impl Sessions {
             .flatten()
             .map(|attachment| (attachment.id, attachment.sha256))
             .collect();
+        // In the order in which they came, so that the newest of a path is kept.
         let known = rows.into_iter().filter_map(|row| {
             let path = row.path?.strip_prefix("output/")?.to_owned();
             Some((path, digests.get(&row.attachment_id)?.clone()))

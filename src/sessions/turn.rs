@@ -110,7 +110,9 @@ impl Sessions {
                 Err(why) => Some(Some(Report::notice(why))),
             },
             HandedOver::Stopped => Some(None),
-            HandedOver::NotAll(failures) => Some(Some(Report::notice(words::undelivered(&failures)))),
+            HandedOver::NotAll { failures, for_good } => {
+                Some(Some(Report::notice(words::undelivered(&failures, for_good))))
+            }
         };
         let wants = self.prepare_structured(claim, &workspace).await?.then(|| Channel::of(profile));
         let beginning = match left_undone {

@@ -58,7 +58,8 @@ pub(super) fn isolation(isolation: Isolation) -> Option<&'static str> {
 /// A turn that the death of the service cut short runs again.
 pub(super) fn interrupted(attempts: i64) -> String {
     format!(
-        "The service stopped while the agent was at work. The turn runs again (attempt {} of {MAX_ATTEMPTS}).",
+        "The turn was cut short: the service stopped, or could not write, while the agent was at work. It runs again \
+         (attempt {} of {MAX_ATTEMPTS}).",
         attempts + 1
     )
 }
@@ -93,8 +94,8 @@ pub(super) fn waits_for_room(file: &str, rest: Duration, tries: i64) -> String {
 /// A turn that was cut short too often.
 pub(super) fn given_up(attempts: i64) -> String {
     format!(
-        "The service stopped {attempts} times while the agent was at work on this, so it is not run again. Send \
-         another message to go on."
+        "The turn was cut short {attempts} times, because the service stopped or could not write while the agent was at \
+         work on this, so it is not run again. Send another message to go on."
     )
 }
 
@@ -148,11 +149,15 @@ pub(super) fn structured_refused(name: &str, why: &str) -> String {
 /// No structured output where one is required.
 pub(super) const STRUCTURED_MISSING: &str = "The session requires structured output, and the agent has given none. Send a message to have it asked again.";
 
-/// Files that could not be delivered, with the reasons.
-pub(super) fn undelivered(failures: &[(String, String)]) -> String {
+/// Files that could not be delivered, with the reasons, and whether one of them never can be.
+pub(super) fn undelivered(failures: &[(String, String)], for_good: bool) -> String {
     let mut text = "The agent was not started, because not all of its files could be delivered:".to_owned();
     push_list(&mut text, failures.iter().map(|(name, reason)| format!("- {name}: {reason}")));
-    text.push_str("\nSend another message to have it tried again.");
+    text.push_str(if for_good {
+        "\nWhat is gone does not come back, and no agent starts without its files: create a new session without it."
+    } else {
+        "\nSend another message to have it tried again."
+    });
     text
 }
 
@@ -243,7 +248,7 @@ pub(super) fn handed_back(urls: &[String], left_out: &[(String, String)]) -> Opt
     let mut lines: Vec<String> = urls.iter().map(|url| line_for(url)).collect();
     if !left_out.is_empty() {
         let mut text = "Not taken over from the output folder:".to_owned();
-        push_list(&mut text, left_out.iter().map(|(path, why)| format!("- {path}: {why}")));
+        push_list(&mut text, left_out.iter().map(|(path, why)| format!("- {}: {why}", plain(path))));
         lines.push(text);
     }
     (!lines.is_empty()).then(|| lines.join("\n"))
@@ -258,6 +263,12 @@ pub(super) fn output_replaced(moved_to: &str) -> String {
 
 /// An agent that said nothing and handed nothing back.
 pub(super) const SILENT: &str = "The agent ended without an answer and without files.";
+
+/// A name of an agent's choice in one line, without marks that hide or turn what stands beside them.
+fn plain(name: &str) -> String {
+    let shown = |c: char| if matches!(c, '\'' | '"') { c.to_string() } else { c.escape_debug().to_string() };
+    name.chars().map(shown).collect()
+}
 
 /// An error and its causes in one line.
 pub(super) fn with_causes(error: &dyn Error) -> String {

@@ -15,7 +15,7 @@ use super::wire_v1::{
     SessionListItem, SessionMessageItem,
 };
 use super::wire_v3::DeliveryReceipt;
-use crate::http::answers::{Refusal, V1BadBody, V1Missing, V1Refused};
+use crate::http::answers::{Refusal, V1BadBody, V1Change, V1Missing, V1Refused};
 use crate::http::body::{Fields, Query};
 use crate::http::problem::ApiError;
 use crate::identity::Permission;
@@ -138,7 +138,7 @@ pub(super) async fn replace_tags(
     operation_id = "terminate_session_v1_sessions__session_id__delete", summary = "Terminate a session",
     params(("session_id" = String, Path, description = "The session, with or without `devin-`")),
     responses((status = 200, description = "Successful Response", body = DetailResponse),
-        (status = 400, description = "The session is over", body = Refusal), V1Refused, V1Missing))]
+        (status = 400, description = "The session is over", body = Refusal), V1Refused, V1Missing, V1Change))]
 pub(super) async fn terminate(
     State(sessions): Room,
     V1(request): V1,

@@ -13,7 +13,7 @@ use super::requests::{SessionCreateRequest, SessionMessageCreateRequest, Session
 use super::wire_v3::{
     DeliveryReceipt, MessagesPage, SessionAttachment, SessionResponse, SessionTagsResponse, SessionsPage,
 };
-use crate::http::answers::{Problem, V3BadBody, V3Missing, V3Refused};
+use crate::http::answers::{Problem, V3BadBody, V3Change, V3Missing, V3Refused};
 use crate::http::body::{Fields, Query};
 use crate::http::problem::ApiError;
 use crate::id::OrgId;
@@ -107,7 +107,7 @@ pub(super) async fn details(
         ("archive" = Option<bool>, Query, description = "Whether to put the session away as well")),
     responses((status = 200, description = "Successful Response", body = SessionResponse),
         (status = 400, description = "The session is over", body = Problem, content_type = "application/problem+json"),
-        V3Refused, V3Missing))]
+        V3Refused, V3Missing, V3Change))]
 pub(super) async fn terminate(
     State(sessions): Room,
     V3(request): V3,
@@ -133,7 +133,7 @@ pub(super) async fn terminate(
     params(("org_id" = String, Path, description = "Organization ID (prefix: org-)"),
         ("devin_id" = String, Path, description = "Devin session ID, with or without `devin-`")),
     responses((status = 200, description = "Successful Response", body = SessionResponse),
-        V3Refused, V3Missing))]
+        V3Refused, V3Missing, V3Change))]
 pub(super) async fn archive(
     State(sessions): Room,
     V3(request): V3,

@@ -1,5 +1,7 @@
 //! Tests of what is taken from `ws/output/`.
 
+use std::collections::HashMap;
+
 use super::*;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,8 +13,8 @@ fn workspace() -> (tempfile::TempDir, Workspace, std::path::PathBuf) {
     (dir, workspace, output)
 }
 
-fn none_known() -> HashSet<(String, String)> {
-    HashSet::new()
+fn none_known() -> HashMap<String, String> {
+    HashMap::new()
 }
 
 fn left_out(outputs: &Outputs) -> Vec<(&str, String)> {

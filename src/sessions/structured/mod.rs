@@ -41,6 +41,8 @@ pub(super) const MAX_LISTED: usize = 16 << 10;
 pub(super) const FILE: &str = "structured_output.json";
 /// Where the tool server writes it, from the agent's HOME.
 const PROVIDED: &str = ".satchel/structured_output.json";
+/// What some programs begin a text with; no JSON begins with it (RFC 8259, section 8.1: it may be passed over).
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Schemas of requests, and outputs of turns, that are judged at once.
 const JUDGED_AT_ONCE: usize = 2;
 /// Schemas of one key's requests that may be judged or wait for it.
@@ -276,6 +278,9 @@ fn read_small(folder: &OwnedFd, path: &Path) -> Result<Option<Vec<u8>>, String> 
     read.map_err(|error| format!("it could not be read: {error}"))?;
     if text.len() as u64 > most {
         return Err(format!("it has more than {MAX_OUTPUT} bytes"));
+    }
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.drain(..BYTE_ORDER_MARK.len());
     }
     Ok(Some(text))
 }

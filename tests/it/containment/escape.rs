@@ -1,6 +1,6 @@
 //! What an agent reaches: its own session, and nothing of the service or of others.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -54,7 +54,7 @@ async fn a_hostile_program_gets_nothing_and_leaves_nothing() {
         assert_eq!(fs::read(scene.workspace.path().join("attachments/data.csv")).unwrap(), DATA);
         assert_eq!(fs::read(data.join("satchel.db")).unwrap(), b"database");
 
-        let outputs = collect(&scene.workspace, &OutputLimits::default(), &HashSet::new()).unwrap();
+        let outputs = collect(&scene.workspace, &OutputLimits::default(), &HashMap::new()).unwrap();
         assert_eq!(outputs.files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["report.md"]);
         let left: Vec<_> = outputs.left_out.iter().map(|left| left.path.as_str()).collect();
         assert_eq!(left, ["output/hard", "output/link", "output/pipe"]);
@@ -75,7 +75,7 @@ async fn an_output_swapped_for_a_link_is_not_followed_and_the_way_to_the_files_i
         );
         let end = scene.run(&scene.shell(&script), "").await;
         assert_eq!(end.how, HowEnded::Exited(0), "{end:?}");
-        let outputs = collect(&scene.workspace, &OutputLimits::default(), &HashSet::new()).unwrap();
+        let outputs = collect(&scene.workspace, &OutputLimits::default(), &HashMap::new()).unwrap();
         assert!(outputs.files.is_empty());
         assert_eq!(outputs.left_out[0].path, "output");
         let end = scene.run(&scene.shell("cat attachments/data.csv"), "").await;

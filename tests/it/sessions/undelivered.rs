@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use super::acp::profile;
 use crate::support::sessions::{Session, agent};
 use crate::support::{TestApp, eventually, noise, sha256};
@@ -67,10 +69,61 @@ async fn an_agent_is_not_started_where_a_file_was_deleted_while_no_worker_ran() 
     session.until("suspended/error").await;
     let told = session.answers().await.remove(0);
     assert!(told.contains("- data.csv: it is gone since ") && told.contains("deleted on request"), "{told}");
+    assert!(told.ends_with("create a new session without it."), "{told}");
     assert!(!app.workspace(&session).join("starts").exists(), "the agent was started");
     session.say("Then go on without it.").await;
     session.until("suspended/error").await;
     assert!(!app.workspace(&session).join("starts").exists(), "an agent never starts without its input");
+}
+
+/// The data folder as a disk of 24 MiB; a file `full` beside it has it filled up, and `room` emptied again.
+const FULL_DISK: &str = "for word; do case $before in --data) data=$word;; esac; before=$word; done\n\
+    mkdir \"$data.disk\" && mount -t tmpfs -o size=24m,mode=700 none \"$data.disk\" || exit 1\n\
+    cp -a \"$data/.\" \"$data.disk\" && mount --bind \"$data.disk\" \"$data\" || exit 1\n\
+    (until [ -e \"$data/../full\" ]; do sleep 0.02; done\n\
+    head -c 99999999 /dev/zero > \"$data/filler\"; : > \"$data/../filled\"\n\
+    until [ -e \"$data/../room\" ]; do sleep 0.02; done; rm \"$data/filler\") 2> /dev/null &\n\
+    exec \"$@\"";
+
+#[tokio::test]
+async fn a_full_disk_is_answered_so_and_neither_what_was_acknowledged_nor_what_was_done_is_lost() {
+    // From the working folder to what lies beside the data folder, which is on another disk.
+    let script = "echo x >> runs; until [ -e ../../../../go ]; do sleep 0.02; done; cat runs";
+    let config = format!("min_free_bytes = 0\nisolation = \"none\"\n{}", agent(script, ""));
+    let under = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", FULL_DISK, "sh"];
+    let mut app = TestApp::builder().config(&config).start().await;
+    app.run_under(&under);
+    app.restart().await;
+    let user = app.v3();
+    let at_work = user.open("at work").await;
+    at_work.until("running/working").await;
+    fs::write(app.home().join("full"), "").unwrap();
+    eventually("the disk is full", async || app.home().join("filled").exists().then_some(())).await;
+    let mut created = vec![at_work];
+    let refused = eventually("the database has no room either", async || {
+        let answer = user.try_open(&json!({ "prompt": "x".repeat(100_000) })).await;
+        if answer.status != 200 {
+            return Some(answer);
+        }
+        let id = answer.json()["session_id"].as_str().unwrap().to_owned();
+        created.push(Session { user: user.clone(), id, created: answer.json() });
+        None
+    })
+    .await;
+    assert!(refused.expect(507).detail().contains("The storage is full"), "{}", refused.text());
+    user.get("/v3/self").await.expect(200);
+    fs::write(app.home().join("go"), "").unwrap();
+    let waits = "the end of a turn could not be written yet";
+    eventually("a turn has ended", async || app.log().contains(waits).then_some(())).await;
+    fs::write(app.home().join("room"), "").unwrap();
+    eventually("there is room again", async || {
+        (user.try_open(&json!({ "prompt": "x" })).await.status == 200).then_some(())
+    })
+    .await;
+    for session in created {
+        session.until_waiting().await;
+        assert_eq!(session.answers().await.pop().unwrap(), "x", "its turn ran once, and its answer is there");
+    }
 }
 
 #[tokio::test]

@@ -199,6 +199,11 @@ impl TestApp {
         self.config = Some(path);
     }
 
+    /// Runs the service under another program from the next start on, as [`Builder::under`].
+    pub fn run_under(&mut self, words: &[&str]) {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
     /// Stops the service in order and starts it again.
     pub async fn restart(&mut self) {
         assert!(self.terminate().await.success(), "the service did not stop well");
