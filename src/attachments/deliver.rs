@@ -52,8 +52,8 @@ impl Attachments {
         let body = if bare {
             Body::empty()
         } else {
-            let reader = self.open_blob(attachment).map_err(|e| ApiError::Internal(e.into()))?;
-            match reader.small().await.map_err(|e| ApiError::Internal(e.into()))? {
+            let reader = self.open_blob(attachment)?;
+            match reader.small().await? {
                 // A head is promised only for bytes that are there.
                 _ if *method == Method::HEAD => Body::empty(),
                 Some(whole) => Body::from(whole.slice(range.start as usize..range.end as usize)),

@@ -309,9 +309,10 @@ impl From<BlobError> for ApiError {
             BlobError::Full { .. } => {
                 Self::StorageFull("The storage is full: nothing was kept; reading goes on".to_owned())
             }
-            BlobError::Missing | BlobError::Changed { .. } | BlobError::Resized { .. } | BlobError::Io(_) => {
-                Self::Internal(error.into())
+            BlobError::Missing | BlobError::Changed { .. } | BlobError::Resized { .. } => {
+                Self::Damaged(format!("The file cannot be sent whole: {error}"))
             }
+            BlobError::Io(_) => Self::Internal(error.into()),
         }
     }
 }

@@ -113,6 +113,8 @@ pub enum ApiError {
     StorageFull(String),
     /// 503: not now.
     Unavailable(String),
+    /// 500: what was stored is not whole any more; how, is logged as well.
+    Damaged(String),
     /// 500: our fault; the cause is logged.
     Internal(anyhow::Error),
 }
@@ -140,7 +142,7 @@ impl ApiError {
             Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::StorageFull(_) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Damaged(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -162,6 +164,10 @@ impl ApiError {
                 Value::from(format!("The range lies outside the file's {size} bytes"))
             }
             Self::Invalid(entries) => json!(entries),
+            Self::Damaged(detail) => {
+                tracing::error!(error = detail, "a stored file is not whole");
+                Value::String(detail)
+            }
             Self::Internal(cause) => {
                 tracing::error!(error = format!("{cause:#}"), "a request failed inside");
                 Value::from("Internal Server Error")
