@@ -149,8 +149,8 @@ pub struct Config {
     #[config(env = "SATCHEL_IDLE_LIMIT_SECONDS", default = 600)]
     pub idle_limit_seconds: u64,
 
-    /// Agents of one worker that may wait for a message with their process alive; the longest idle one
-    /// is stopped first.
+    /// Agents of one worker that may wait for a message with their process alive; the longest idle one of the
+    /// organisation that has the most is stopped first.
     #[config(env = "SATCHEL_MAX_PARKED_AGENTS", default = 64)]
     pub max_parked_agents: usize,
 

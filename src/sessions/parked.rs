@@ -6,6 +6,7 @@
 //! stops, or, the longest idle first, when more are parked than may be. A notification wakes it; a look every two
 //! seconds is what is relied on.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +23,7 @@ use super::turn::{Living, WorkError};
 use super::workspace::Workspace;
 use super::{Sessions, words};
 use crate::clock;
-use crate::id::SessionId;
+use crate::id::{OrgId, SessionId};
 
 /// How often a parked session is looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -33,6 +34,7 @@ pub(super) struct Parked(Mutex<HashMap<SessionId, Place>>);
 
 #[derive(Debug, Clone)]
 struct Place {
+    org: OrgId,
     since: Instant,
     /// A message may have come.
     wake: Arc<Notify>,
@@ -80,16 +82,25 @@ impl Parked {
         places.values().for_each(|place| place.wake.notify_one());
     }
 
-    /// Takes a place; where there are `most` already, the longest idle one is asked to leave.
-    fn enter(&self, id: &SessionId, most: usize) -> Place {
-        let place =
-            Place { since: Instant::now(), wake: Arc::new(Notify::new()), leave: CancellationToken::new() };
+    /// Takes a place; where there are `most` already, one is asked to leave: the longest idle one of the organisation
+    /// that has the most, so that no other has to make room for it.
+    fn enter(&self, id: &SessionId, org: &OrgId, most: usize) -> Place {
+        let place = Place {
+            org: org.clone(),
+            since: Instant::now(),
+            wake: Arc::new(Notify::new()),
+            leave: CancellationToken::new(),
+        };
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let staying = places.values().filter(|place| !place.leave.is_cancelled());
-        if staying.clone().count() >= most.max(1)
-            && let Some(longest) = staying.min_by_key(|place| place.since)
-        {
-            longest.leave.cancel();
+        let staying: Vec<&Place> = places.values().filter(|place| !place.leave.is_cancelled()).collect();
+        if staying.len() >= most.max(1) {
+            let of = |org: &OrgId| {
+                staying.iter().filter(|place| place.org == *org).count() + usize::from(*org == place.org)
+            };
+            let longest = staying.iter().min_by_key(|place| (Reverse(of(&place.org)), place.since));
+            if let Some(longest) = longest {
+                longest.leave.cancel();
+            }
         }
         places.insert(id.clone(), place.clone());
         place
@@ -112,7 +123,7 @@ impl Sessions {
             hold.slot = None;
             self.released.notify_waiters();
             self.wake.notify_one();
-            let place = self.parked.enter(&claim.id, self.settings.max_parked);
+            let place = self.parked.enter(&claim.id, &claim.org_id, self.settings.max_parked);
             let next = self.wait_parked(claim, hold, &mut agent, &place).await;
             self.parked.leave(&claim.id);
             let next = match next {

@@ -142,7 +142,11 @@ fn flip(path: &PathBuf, at: u64) {
 /// Downloading fails as the service's fault, and shows nothing of the file.
 async fn assert_lost(user: &User, file: &Uploaded) {
     let whole = user.get(&file.url).await;
-    assert!(whole.expect(500).detail().contains("cannot be sent whole: the stored bytes"), "{}", whole.text());
+    assert!(
+        whole.expect(500).detail().contains("cannot be sent whole: the stored bytes"),
+        "{}",
+        whole.text()
+    );
     assert!(whole.headers.get("etag").is_none() && whole.headers.get("content-disposition").is_none());
     user.get_with(&file.url, "range", "bytes=0-9").await.expect(500);
     user.head(&file.url).await.expect(500);

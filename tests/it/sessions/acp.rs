@@ -152,6 +152,22 @@ async fn the_longest_idle_is_stopped_where_too_many_wait() {
 }
 
 #[tokio::test]
+async fn an_organisation_with_many_agents_that_wait_makes_room_for_its_own() {
+    let scene = Scene::with("good+resume", "max_parked_agents = 2", "").await;
+    let longest = scene.open("one").await;
+    longest.until_waiting().await;
+    let org = scene.app.other_org().await;
+    let other = scene.app.key(&["--kind", "service-user", "--role", "org_admin", "--org", &org]).await;
+    let first = other.open("two").await;
+    first.until_waiting().await;
+    let second = other.open("three").await;
+    second.until_waiting().await;
+    first.until("suspended/inactivity").await;
+    assert_eq!(longest.standing().await, "running/waiting_for_user", "though it waits for longer");
+    assert_eq!(second.standing().await, "running/waiting_for_user");
+}
+
+#[tokio::test]
 async fn the_idle_limit_stops_an_agent_and_its_conversation_goes_on_as_it_can() {
     for (script, method) in
         [("good+resume", "session/resume"), ("good+load", "session/load"), ("good", "session/new")]
