@@ -180,6 +180,9 @@ pub(super) fn failure(profile: &str, failure: &Failure, stderr_tail: &[String]) 
         Failure::LongLine(limit) => {
             format!("The agent `{profile}` was stopped: it wrote a line of more than {limit} bytes.")
         }
+        Failure::LargeAnswer(bytes, values) => format!(
+            "The agent `{profile}` was stopped: an answer of it had more than {bytes} bytes or {values} values."
+        ),
         Failure::Answered(step, text) => {
             format!("The agent `{profile}` answered `{step}` with an error: {text}")
         }

@@ -10,6 +10,7 @@ mod handshake;
 mod lines;
 mod permissions;
 mod process;
+mod unanswered;
 mod updates;
 
 use std::collections::BTreeMap;

@@ -25,7 +25,6 @@ pub(super) struct Process {
     pub(super) connection: Connection,
     pub(super) control: Control,
     stderr: Option<JoinHandle<Vec<String>>>,
-    max_line_bytes: usize,
     over: bool,
 }
 
@@ -65,8 +64,7 @@ pub(super) async fn start(
         max_text_bytes: profile.max_output_bytes,
     };
     let connection = Connection::open(stdin, stdout, &rules).await.map_err(not_started)?;
-    let max_line_bytes = settings.max_line_bytes;
-    Ok((Process { connection, control, stderr: Some(stderr), max_line_bytes, over: false }, cwd))
+    Ok((Process { connection, control, stderr: Some(stderr), over: false }, cwd))
 }
 
 async fn launch(
@@ -145,9 +143,9 @@ pub(super) async fn watch<T>(
 impl Process {
     /// Finds out how a process ended that does not write any more, and sees to it that it is gone.
     pub(super) async fn end(&mut self) -> How {
-        if self.connection.oddities().had_long_line() {
+        if let Some(failure) = self.connection.oddities().too_much().cloned() {
             self.stop(DRAIN).await;
-            return How::Crashed(Failure::LongLine(self.max_line_bytes));
+            return How::Crashed(failure);
         }
         let Ok(ended) = tokio::time::timeout(DRAIN, self.control.ended()).await else {
             self.stop(DRAIN).await;

@@ -7,8 +7,8 @@ use crate::support::sessions::Session;
 use crate::support::{TestApp, eventually};
 
 /// A service whose agent plays a script, and what its processes are known by.
-struct Scene {
-    app: TestApp,
+pub(super) struct Scene {
+    pub(super) app: TestApp,
     token: String,
 }
 
@@ -27,30 +27,30 @@ pub(super) fn profile(script: &str, token: &str, keys: &str) -> String {
 }
 
 impl Scene {
-    async fn with(script: &str, options: &str, keys: &str) -> Self {
+    pub(super) async fn with(script: &str, options: &str, keys: &str) -> Self {
         let token = uuid::Uuid::new_v4().to_string();
         let config = format!("agent_restart_seconds = [0, 0]\n{options}\n{}", profile(script, &token, keys));
         Self { app: TestApp::builder().config(&config).start().await, token }
     }
 
-    async fn open(&self, prompt: &str) -> Session {
+    pub(super) async fn open(&self, prompt: &str) -> Session {
         self.app.v3().open(prompt).await
     }
 
     /// What the agent noted in a file, line by line.
-    fn noted(&self, session: &Session, file: &str) -> Vec<String> {
+    pub(super) fn noted(&self, session: &Session, file: &str) -> Vec<String> {
         let text = std::fs::read_to_string(self.app.workspace(session).join(file)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
     /// Processes of the agent, those included that it started.
-    fn processes(&self) -> usize {
+    pub(super) fn processes(&self) -> usize {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
         let words = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
         words.filter(|words| String::from_utf8_lossy(words).contains(&self.token)).count()
     }
 
-    async fn until_nothing_is_left(&self) {
+    pub(super) async fn until_nothing_is_left(&self) {
         eventually("no process of the agent is left", async || (self.processes() == 0).then_some(())).await;
     }
 }

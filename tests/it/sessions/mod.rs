@@ -2,6 +2,7 @@
 //! scripts here.
 
 mod acp;
+mod acp_hostile;
 mod asking;
 mod claims;
 mod clock;
