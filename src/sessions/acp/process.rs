@@ -96,7 +96,11 @@ async fn launch(
         let problem = format!("the program {name:?} is not an executable file, nor one in PATH");
         return Err(io::Error::new(io::ErrorKind::NotFound, problem));
     };
-    let env = command::environment(profile, &with.extra_env);
+    let mut env = command::environment(profile, &with.extra_env);
+    if settings.isolates_itself() {
+        // What the program of the prefix finds in its HOME, it may run: nothing of the agent's is to lie there.
+        env.set_if_missing("HOME", workspace.path().join("tmp").to_string_lossy().into_owned());
+    }
     let tools = with.mcp_servers.iter().map(|server| server.command.clone());
     let read_paths: Vec<PathBuf> = profile.read_paths.iter().cloned().chain(tools).collect();
     let launch = Launch {

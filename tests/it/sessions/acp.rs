@@ -9,7 +9,7 @@ use crate::support::{TestApp, eventually};
 /// A service whose agent plays a script, and what its processes are known by.
 pub(super) struct Scene {
     pub(super) app: TestApp,
-    token: String,
+    pub(super) token: String,
 }
 
 /// The program in `examples/`, which the tests' build makes beside the service.
@@ -329,19 +329,6 @@ async fn a_killed_service_takes_its_agents_along_and_the_next_goes_on() {
     let prompts = scene.noted(&session, "prompts").join("\n");
     assert!(prompts.contains("--\nYour last turn was interrupted"), "{prompts}");
     assert!(session.answers().await.iter().any(|answer| answer.contains("runs again (attempt 2 of 3)")));
-}
-
-#[tokio::test]
-async fn a_prefix_isolates_in_the_place_of_the_service() {
-    let scene = Scene::with("good", "", "prefix = [\"env\", \"PLACE={home}\"]").await;
-    let data = scene.app.v3().upload("data.csv", &b"a\n"[..]).await;
-    let session = scene.open(&data.line()).await;
-    session.until_waiting().await;
-    let answers = session.answers().await;
-    assert!(answers[0].contains("isolated by what its profile names"), "{answers:#?}");
-    let prompts = scene.noted(&session, "prompts").join("\n");
-    assert!(prompts.contains("(text/csv, 2 bytes).]"), "nothing promises that it is read-only: {prompts}");
-    assert!(scene.app.workspace(&session).join("attachments/data.csv").exists());
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod acp;
 mod acp_hostile;
+mod acp_prefix;
 mod asking;
 mod claims;
 mod clock;
