@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+/// Bytes of a line that is large and just not too long.
+const LARGE: usize = 15 << 20;
+
 /// One process.
 struct Agent {
     script: String,
@@ -70,6 +73,9 @@ impl Agent {
                     }),
                 );
             }
+            "session/new" if self.is("large-answer") => {
+                self.result(id, json!({ "sessionId": "c", "_meta": "x".repeat(2_000_000) }));
+            }
             "session/new" if self.is("auth") => self.error(id, -32000, "Authentication required"),
             "session/new" => {
                 let modes = ["ask", "full"].map(|id| json!({ "id": id, "name": id }));
@@ -104,6 +110,9 @@ impl Agent {
     }
 
     fn turn(&mut self, id: &Value, prompt: &str) {
+        if prompt.contains("attack") {
+            self.attack();
+        }
         if self.is("garbage") {
             self.garbage();
         }
@@ -159,6 +168,9 @@ impl Agent {
         self.say(&format!("Done by {}.", std::env::var("HOME").map_or(0, |_| 1)));
         let reason = if self.is("odd-reason") { "of_tomorrow" } else { "end_turn" };
         self.result(id, json!({ "stopReason": reason }));
+        if prompt.contains("attack") && self.is("flood-ids-later") {
+            self.flood_ids();
+        }
         if self.is("leave") {
             std::process::exit(0);
         }
@@ -193,6 +205,43 @@ impl Agent {
         }
         let answered = child.wait_with_output().map(|output| output.stdout).unwrap_or_default();
         self.say(&String::from_utf8_lossy(&answered));
+    }
+
+    /// Wants more of the service than it may have.
+    fn attack(&mut self) {
+        if self.is("flood") {
+            for id in 0..20_000 {
+                self.print(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"fs/read_text_file"}}"#));
+            }
+            note("flooded", "");
+        }
+        if self.is("flood-ids") {
+            self.flood_ids();
+        }
+        if self.is("wide") {
+            let (values, brackets) = (LARGE / 7, LARGE / 2);
+            let wide = format!("[{}0]", r#"{"":0},"#.repeat(values));
+            let deep = format!("{}{}", "[".repeat(brackets), "]".repeat(brackets));
+            for (id, output) in [("wide", wide), ("deep", deep)] {
+                let update = format!(
+                    r#"{{"sessionUpdate":"tool_call_update","toolCallId":"{id}","rawOutput":{output}}}"#
+                );
+                self.print(&format!(
+                    r#"{{"jsonrpc":"2.0","method":"session/update","params":{{"update":{update}}}}}"#
+                ));
+            }
+        }
+        if self.is("long-text") {
+            self.say(&"x".repeat(900_000));
+        }
+    }
+
+    fn flood_ids(&self) {
+        for _ in 0..20 {
+            let id = "x".repeat(LARGE);
+            self.print(&format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"fs/read_text_file"}}"#));
+        }
+        note("flooded", "");
     }
 
     fn garbage(&mut self) {

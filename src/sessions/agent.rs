@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -80,8 +79,8 @@ pub(super) enum Told {
     Text(String),
     /// The message, if there was one, is complete.
     Pause,
-    /// Something that it does; `data` is a JSON object.
-    Event { kind: &'static str, data: Value },
+    /// Something that it does; `data` is the text of a JSON object.
+    Event { kind: &'static str, data: String },
 }
 
 /// What became of a turn.
@@ -132,6 +131,8 @@ pub(super) enum Failure {
     Silent,
     /// It wrote a line with more bytes than this.
     LongLine(usize),
+    /// It answered with more bytes than this, or more values than this.
+    LargeAnswer(usize, usize),
     /// It answered a step of the protocol with an error, in its own words.
     Answered(&'static str, String),
     /// It wants somebody to log in first; the ways that it offers.

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +39,7 @@ struct Gathered {
 #[derive(Debug)]
 enum Item {
     Message(String),
-    Event(&'static str, Value),
+    Event(&'static str, String),
 }
 
 impl Sessions {
@@ -180,7 +179,7 @@ mod tests {
 
     #[test]
     fn pieces_become_messages_where_something_else_follows() {
-        let event = Told::Event { kind: "plan", data: Value::Null };
+        let event = Told::Event { kind: "plan", data: "{}".to_owned() };
         let told = [text("one "), text("two\n"), Told::Pause, Told::Pause, text(" \n"), event, text("three")];
         assert_eq!(gathered(told), ["one two", "<plan>", "three"]);
     }

@@ -228,7 +228,9 @@ impl Sandbox {
                 if launch.network == Network::None {
                     return Err(io::Error::other("network = \"none\" needs an isolation"));
                 }
-                (launch.program.to_owned(), launch.args, places.workspace, Confinement::None)
+                // What a prefix mounts, its own program need not stand in: some run what they find where they start.
+                let cwd = if self.way == Way::MountPoint { places.tmp } else { places.workspace };
+                (launch.program.to_owned(), launch.args, cwd, Confinement::None)
             }
         };
         Ok(Spec { supervisor: None, program, args, env, cwd, limits: launch.limits, confinement })

@@ -86,6 +86,12 @@ pub enum SecretFault {
     /// A name that the operator's profile sets.
     #[error("the variable `{0}` is set by the agent's profile")]
     OfProfile(String),
+    /// A name that the prefix of the operator's profile does not hand on to the agent.
+    #[error(
+        "the variable `{0}` would not reach the agent, which runs behind the prefix of its profile: leave it away, or \
+         have the prefix name it, for example with `-e {0}`"
+    )]
+    BehindPrefix(String),
     /// The name stands there twice.
     #[error("there are two secrets of the name `{0}`")]
     Twice(String),
@@ -106,14 +112,14 @@ pub enum SecretFault {
     NoKey,
 }
 
-/// Judges the secrets of a request; `of_profile` says which names the operator's profile sets. The number is that of
-/// the secret at fault, from 0.
+/// Judges the secrets of a request; `by_profile` says what the operator's profile has against a name. The number is that
+/// of the secret at fault, from 0.
 ///
 /// # Errors
 /// The first fault.
 pub(super) fn check(
     secrets: &[SessionSecret],
-    of_profile: impl Fn(&str) -> bool,
+    by_profile: impl Fn(&str) -> Option<SecretFault>,
 ) -> Result<(), (Option<usize>, SecretFault)> {
     if secrets.len() > MAX_SECRETS {
         return Err((None, SecretFault::TooMany(secrets.len())));
@@ -129,8 +135,8 @@ pub(super) fn check(
         {
             return at(SecretFault::Reserved(name.clone()));
         }
-        if of_profile(name) {
-            return at(SecretFault::OfProfile(name.clone()));
+        if let Some(fault) = by_profile(name) {
+            return at(fault);
         }
         if secrets[..index].iter().any(|before| before.name == *name) {
             return at(SecretFault::Twice(name.clone()));
@@ -301,16 +307,22 @@ impl Sessions {
         let refused = |(index, fault)| SessionError::Secret { index, fault };
         let key = self.settings.secret_key.as_ref().ok_or(refused((None, SecretFault::NoKey)))?;
         let profile = self.settings.agents.get(&self.settings.default_agent);
-        let of_profile = |name: &str| profile.is_some_and(|profile| profile.command.sets(name));
-        check(secrets, of_profile).map_err(refused)?;
+        let by_profile = |name: &str| profile.and_then(|profile| profile.refuses(name));
+        check(secrets, by_profile).map_err(refused)?;
         Ok(Some(key))
     }
 
     /// The secrets of a session as its agent finds them, or why that cannot be, in words for its users.
     pub(super) async fn secrets_of(&self, claim: &Claim) -> Result<Result<Environment, String>, WorkError> {
         let kept = store::secrets(&mut *self.db.read().await?, &claim.id).await?;
+        let profile = self.settings.agents.get(&claim.agent);
         let mut env = Environment::default();
         for sealed in kept {
+            // The profile may be another one than when the session was created.
+            let fault = profile.and_then(|profile| profile.refuses(&sealed.name));
+            if let Some(fault @ SecretFault::BehindPrefix(_)) = fault {
+                return Ok(Err(words::refused_secret(&fault)));
+            }
             let Some(key) = &self.settings.secret_key else {
                 return Ok(Err(words::NO_SECRET_KEY.to_owned()));
             };

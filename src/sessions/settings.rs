@@ -10,7 +10,7 @@ use super::acp::AcpSettings;
 use super::command::CommandProfile;
 use super::outputs::OutputLimits;
 use super::sandbox::Sandbox;
-use super::secrets::SecretKey;
+use super::secrets::{SecretFault, SecretKey};
 
 /// An agent that sessions can be given to.
 #[derive(Debug, Clone)]
@@ -32,6 +32,15 @@ impl AgentProfile {
     /// A profile that tells its agent [`Self::OUTPUT_HINT`].
     pub fn new(command: CommandProfile) -> Self {
         Self { command, acp: None, output_hint: Self::OUTPUT_HINT.to_owned() }
+    }
+
+    /// What there is against a session's secret of this name.
+    pub(super) fn refuses(&self, name: &str) -> Option<SecretFault> {
+        if self.command.sets(name) {
+            return Some(SecretFault::OfProfile(name.to_owned()));
+        }
+        let hands_on = self.acp.as_ref().is_none_or(|acp| acp.hands_on(name));
+        (!hands_on).then(|| SecretFault::BehindPrefix(name.to_owned()))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::MAX_ATTEMPTS;
 use super::agent::Failure;
 use super::sandbox::Isolation;
-use super::secrets::SealError;
+use super::secrets::{SealError, SecretFault};
 use super::store::NewMessage;
 use super::structured::{self, Channel};
 use super::workspace::{ATTACHMENTS, SCHEMA};
@@ -108,6 +108,11 @@ pub(super) fn no_profile(name: &str) -> String {
 pub(super) const NO_SECRET_KEY: &str = "The agent was not started: this session has secrets, and the service was \
     started without the key that they are encrypted with. Send another message once it has the key.";
 
+/// A secret that its profile does not let through any more.
+pub(super) fn refused_secret(fault: &SecretFault) -> String {
+    format!("The agent was not started: {fault}.")
+}
+
 /// A secret that cannot be read.
 pub(super) fn unreadable_secret(name: &str, error: SealError) -> String {
     match error {
@@ -185,6 +190,9 @@ pub(super) fn failure(profile: &str, failure: &Failure, stderr_tail: &[String]) 
         Failure::LongLine(limit) => {
             format!("The agent `{profile}` was stopped: it wrote a line of more than {limit} bytes.")
         }
+        Failure::LargeAnswer(bytes, values) => format!(
+            "The agent `{profile}` was stopped: an answer of it had more than {bytes} bytes or {values} values."
+        ),
         Failure::Answered(step, text) => {
             format!("The agent `{profile}` answered `{step}` with an error: {text}")
         }

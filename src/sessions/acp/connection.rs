@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::lines::{self, Oddities, Oddity};
 use super::permissions::{self, Permissions};
+use super::unanswered::Unanswered;
 use crate::sessions::agent::Told;
 
 /// Updates that wait to be read; behind them the agent waits.
@@ -71,18 +72,24 @@ impl Connection {
         let cancelling = Arc::new(AtomicBool::new(false));
         let (told, updates) = mpsc::channel(QUEUE);
         let (line, text) = (rules.max_line_bytes, rules.max_text_bytes);
-        let incoming = lines::incoming(stdout, line, text, told, Arc::clone(&oddities));
+        let unanswered = Arc::new(Unanswered::default());
+        let incoming =
+            lines::incoming(stdout, line, text, told, Arc::clone(&unanswered), Arc::clone(&oddities));
         let outgoing = FramedWrite::new(stdin, LinesCodec::new());
         let outgoing = SinkExt::<String>::sink_map_err(outgoing, |error| match error {
             LinesCodecError::Io(error) => error,
             LinesCodecError::MaxLineLengthExceeded => io::Error::other(error),
+        });
+        let outgoing = outgoing.with(move |line: String| {
+            unanswered.sent(&line);
+            std::future::ready(Ok::<_, io::Error>(line))
         });
         let answering = {
             let (policy, cancelling, oddities) =
                 (rules.permissions, Arc::clone(&cancelling), Arc::clone(&oddities));
             Client.v1().on_receive_request(
                 async move |request: UntypedMessage, responder: Responder, _| {
-                    if request.method() != "session/request_permission" {
+                    if request.method() != permissions::METHOD {
                         oddities.note(Oddity::Request);
                         return responder.respond_with_error(protocol::Error::method_not_found());
                     }

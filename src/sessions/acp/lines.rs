@@ -1,38 +1,55 @@
 //! The lines that an agent writes, sorted on their way in.
 //!
-//! The protocol's crate queues without bound whatever it is given. So updates are taken out before it and go through a
-//! queue of our own, which makes an agent that tells more than can be written down wait. What is not a message of the
-//! protocol, and notifications that nobody knows, are counted and dropped here. A line over the limit ends the stream.
+//! The protocol's crate queues without bound whatever it is given, in both directions. So it is given little:
+//!
+//! - updates are taken out before it and go through a queue of our own, which makes an agent that tells more than can
+//!   be written down wait;
+//! - of the agent's requests it gets what counts for the answer, a kilobyte or so, and no more of them than
+//!   `unanswered.rs` has places for; an agent that does not read its answers waits;
+//! - of answers it gets the one to what was asked last, once, if it is not too large.
+//!
+//! What is not a message of the protocol, answers that nobody waits for, and notifications that nobody knows, are
+//! counted and dropped here. A line or an answer over its limit ends the stream. So one agent takes, while a line of it
+//! is under way, a few times the bytes of that line, and between lines next to nothing.
 
 use std::borrow::Cow;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::BytesMut;
 use futures_util::{Stream, StreamExt};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::json;
+use serde_json::value::RawValue;
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 use tokio_util::codec::{Decoder, FramedRead, LinesCodec, LinesCodecError};
 
+use super::permissions;
+use super::unanswered::{Id, Unanswered};
 use super::updates::Reader;
-use crate::sessions::agent::Told;
+use crate::sessions::agent::{Failure, Told};
 
-/// What an agent wrote that was not understood.
+/// Bytes of an answer.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// Values in an answer, roughly: each takes up to some hundred bytes of memory, whatever its length.
+const MAX_ANSWER_VALUES: usize = 50_000;
+/// The room for lines that is kept between them.
+const ROOM: usize = 64 * 1024;
+
+/// What an agent wrote that was not understood, and what was too much.
 #[derive(Debug, Default)]
 pub(super) struct Oddities {
     profile: String,
     counts: [AtomicU64; 4],
-    long_line: AtomicBool,
+    too_much: OnceLock<Failure>,
 }
 
 /// A kind of these.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Oddity {
-    /// A line that is no message of the protocol.
+    /// A line that is no message of the protocol, or an answer to nothing that was asked.
     Garbage,
     /// A notification of another kind than updates.
     Notification,
@@ -64,9 +81,9 @@ impl Oddities {
         [0, 1, 2, 3].map(|kind: usize| self.counts[kind].load(Ordering::Relaxed))
     }
 
-    /// Whether a line was over the limit.
-    pub(super) fn had_long_line(&self) -> bool {
-        self.long_line.load(Ordering::Relaxed)
+    /// What was over its limit and ended the stream, if anything was.
+    pub(super) fn too_much(&self) -> Option<&Failure> {
+        self.too_much.get()
     }
 }
 
@@ -76,39 +93,48 @@ pub(super) fn incoming(
     max_line_bytes: usize,
     max_text_bytes: usize,
     told: mpsc::Sender<Told>,
+    unanswered: Arc<Unanswered>,
     oddities: Arc<Oddities>,
 ) -> impl Stream<Item = io::Result<String>> + Send + 'static {
     let lines = FramedRead::new(stdout, Lines(LinesCodec::new_with_max_length(max_line_bytes)));
     let reader = Reader::new(max_text_bytes);
-    futures_util::stream::unfold((lines, reader, told, oddities), |mut state| async move {
-        loop {
+    futures_util::stream::unfold((lines, reader, told, oddities), move |mut state| {
+        let unanswered = Arc::clone(&unanswered);
+        async move {
             let (lines, reader, told, oddities) = (&mut state.0, &mut state.1, &state.2, &state.3);
-            let line = match lines.next().await? {
-                Ok(Some(line)) => line,
-                Ok(None) => {
-                    oddities.note(Oddity::Garbage);
-                    continue;
-                }
-                Err(error) => {
-                    oddities
-                        .long_line
-                        .fetch_or(error.kind() == io::ErrorKind::InvalidData, Ordering::Relaxed);
-                    return Some((Err(error), state));
-                }
+            let too_much = |failure| {
+                let _ = oddities.too_much.set(failure);
+                io::Error::new(io::ErrorKind::InvalidData, "what an agent wrote is over the limit")
             };
-            match sort(&line) {
-                Sorted::Message => return Some((Ok(line), state)),
-                Sorted::Blank => {}
-                Sorted::Odd(oddity) => oddities.note(oddity),
-                Sorted::Update(update) => match reader.read(update) {
-                    None => oddities.note(Oddity::Update),
-                    Some(updates) => {
+            loop {
+                let sorted = match lines.next().await? {
+                    Ok(Some(line)) => sort(line, &unanswered, reader),
+                    Ok(None) => Sorted::Odd(Oddity::Garbage),
+                    Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                        let error = too_much(Failure::LongLine(max_line_bytes));
+                        return Some((Err(error), state));
+                    }
+                    Err(error) => return Some((Err(error), state)),
+                };
+                match sorted {
+                    Sorted::Request(line) => {
+                        unanswered.place().await;
+                        return Some((Ok(line), state));
+                    }
+                    Sorted::Answer(line) => return Some((Ok(line), state)),
+                    Sorted::LargeAnswer => {
+                        let error = too_much(Failure::LargeAnswer(MAX_ANSWER_BYTES, MAX_ANSWER_VALUES));
+                        return Some((Err(error), state));
+                    }
+                    Sorted::Blank => {}
+                    Sorted::Odd(oddity) => oddities.note(oddity),
+                    Sorted::Told(updates) => {
                         for update in updates {
                             // Nobody listens only when the agent is being left.
                             let _ = told.send(update).await;
                         }
                     }
-                },
+                }
             }
         }
     })
@@ -122,7 +148,14 @@ impl Decoder for Lines {
     type Error = io::Error;
 
     fn decode(&mut self, bytes: &mut BytesMut) -> io::Result<Option<Self::Item>> {
-        understood(self.0.decode(bytes))
+        let line = understood(self.0.decode(bytes))?;
+        if line.as_ref().is_some_and(|line| line.as_ref().is_none_or(|line| line.len() > ROOM)) {
+            // The room that a long line took is given back.
+            let mut rest = BytesMut::with_capacity(ROOM.max(bytes.len()));
+            rest.extend_from_slice(bytes);
+            *bytes = rest;
+        }
+        Ok(line)
     }
 
     fn decode_eof(&mut self, bytes: &mut BytesMut) -> io::Result<Option<Self::Item>> {
@@ -141,46 +174,71 @@ fn understood(line: Result<Option<String>, LinesCodecError>) -> io::Result<Optio
     }
 }
 
+/// What a line is, and what of it is kept.
 enum Sorted {
-    Message,
-    Update(Value),
+    /// A request, as the crate gets it.
+    Request(String),
+    /// The answer that is waited for.
+    Answer(String),
+    /// The same, over its limit.
+    LargeAnswer,
+    Told(Vec<Told>),
     Odd(Oddity),
     Blank,
 }
 
 /// What of a message tells its kind (JSON-RPC 2.0, section 4).
 #[derive(Deserialize)]
-struct Envelope<'a> {
+pub(super) struct Envelope<'a> {
     #[serde(borrow)]
-    method: Option<Cow<'a, str>>,
-    id: Option<IgnoredAny>,
+    pub(super) method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Notification {
-    params: Params,
+struct Params<'a> {
+    #[serde(borrow)]
+    update: &'a RawValue,
 }
 
-#[derive(Deserialize)]
-struct Params {
-    update: Value,
-}
-
-fn sort(line: &str) -> Sorted {
+fn sort(line: String, unanswered: &Unanswered, reader: &mut Reader) -> Sorted {
     if line.trim().is_empty() {
         return Sorted::Blank;
     }
-    match serde_json::from_str(line) {
-        Ok(Envelope { method: Some(method), id: None }) if method == "session/update" => {
-            match serde_json::from_str(line) {
-                Ok(Notification { params: Params { update } }) => Sorted::Update(update),
-                Err(_) => Sorted::Odd(Oddity::Update),
-            }
+    let Ok(Envelope { method, id, params }) = serde_json::from_str(&line) else {
+        return Sorted::Odd(Oddity::Garbage);
+    };
+    match (method, id.map(Id::read)) {
+        (Some(method), None) if method == "session/update" => {
+            let update = params.and_then(|params| serde_json::from_str(params.get()).ok());
+            let told = update.and_then(|Params { update }| reader.read(update));
+            told.map_or(Sorted::Odd(Oddity::Update), Sorted::Told)
         }
-        Ok(Envelope { method: Some(_), id: None }) => Sorted::Odd(Oddity::Notification),
-        Ok(Envelope { id: Some(_), .. }) => Sorted::Message,
-        Ok(Envelope { method: None, id: None }) | Err(_) => Sorted::Odd(Oddity::Garbage),
+        (Some(_), None) => Sorted::Odd(Oddity::Notification),
+        (Some(method), Some(Some(id))) => Sorted::Request(request(&id, &method, params)),
+        (None, Some(Some(id))) if unanswered.was_asked(&id) => {
+            let values = line.bytes().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count();
+            if line.len() > MAX_ANSWER_BYTES || values > MAX_ANSWER_VALUES {
+                return Sorted::LargeAnswer;
+            }
+            Sorted::Answer(line)
+        }
+        _ => Sorted::Odd(Oddity::Garbage),
     }
+}
+
+/// A request with what counts of it. Those that are refused, all alike, go under one name.
+fn request(id: &Id, method: &str, params: Option<&RawValue>) -> String {
+    let line = match method {
+        permissions::METHOD => {
+            json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": permissions::read(params) })
+        }
+        _ => json!({ "jsonrpc": "2.0", "id": id, "method": "_other" }),
+    };
+    line.to_string()
 }
 
 #[cfg(test)]
@@ -189,27 +247,56 @@ mod tests {
 
     #[test]
     fn lines_are_sorted_by_what_they_are() {
-        let kind = |line: &str| match sort(line) {
-            Sorted::Message => "message",
-            Sorted::Update(_) => "update",
-            Sorted::Odd(Oddity::Garbage) => "garbage",
-            Sorted::Odd(Oddity::Notification) => "notification",
-            Sorted::Odd(_) => "odd",
-            Sorted::Blank => "blank",
+        let unanswered = Unanswered::default();
+        let kind = |line: &str| {
+            unanswered.sent(r#"{"jsonrpc":"2.0","id":1,"method":"initialize"}"#);
+            match sort(line.to_owned(), &unanswered, &mut Reader::new(1000)) {
+                Sorted::Request(line) if line.contains("_other") => "other request",
+                Sorted::Request(_) => "request",
+                Sorted::Answer(_) => "answer",
+                Sorted::LargeAnswer => "large",
+                Sorted::Told(_) => "update",
+                Sorted::Odd(Oddity::Garbage) => "garbage",
+                Sorted::Odd(Oddity::Notification) => "notification",
+                Sorted::Odd(_) => "odd",
+                Sorted::Blank => "blank",
+            }
         };
+        let of = |length: usize| format!(r#"{{"id":1,"result":"{}"}}"#, "x".repeat(length));
         for (line, expected) in [
             ("", "blank"),
             ("Loading model...", "garbage"),
             ("[]", "garbage"),
             ("17", "garbage"),
             ("{}", "garbage"),
-            (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "message"),
-            (r#"{"jsonrpc":"2.0","id":0,"method":"session/request_permission","params":{}}"#, "message"),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "answer"),
+            (r#"{"jsonrpc":"2.0","id":2,"result":{}}"#, "garbage"),
+            (&of(MAX_ANSWER_BYTES - 100), "answer"),
+            (&of(MAX_ANSWER_BYTES), "large"),
+            (&of(0).replace("\"\"", &format!("[{}0]", "0,".repeat(MAX_ANSWER_VALUES))), "large"),
+            (r#"{"jsonrpc":"2.0","id":0,"method":"session/request_permission","params":{}}"#, "request"),
+            (r#"{"jsonrpc":"2.0","id":"0","method":"fs/read_text_file","params":{}}"#, "other request"),
+            (r#"{"jsonrpc":"2.0","id":1.5,"method":"fs/read_text_file","params":{}}"#, "garbage"),
+            (&format!(r#"{{"id":"{}","method":"x"}}"#, "x".repeat(300)), "garbage"),
             (r#"{"jsonrpc":"2.0","method":"_vendor/thing"}"#, "notification"),
-            (r#"{"jsonrpc":"2.0","method":"session\/update","params":{"update":{}}}"#, "update"),
+            (
+                r#"{"jsonrpc":"2.0","method":"session\/update","params":{"update":{"sessionUpdate":"plan"}}}"#,
+                "update",
+            ),
             (r#"{"jsonrpc":"2.0","method":"session/update","params":7}"#, "odd"),
         ] {
-            assert_eq!(kind(line), expected, "{line}");
+            assert_eq!(kind(line), expected, "{}", &line[..line.len().min(100)]);
         }
+    }
+
+    #[test]
+    fn an_answer_is_taken_once() {
+        let unanswered = Unanswered::default();
+        unanswered.sent(r#"{"jsonrpc":"2.0","id":"a","method":"initialize"}"#);
+        let is_answer = || {
+            let line = r#"{"id":"a","result":{}}"#.to_owned();
+            matches!(sort(line, &unanswered, &mut Reader::new(1000)), Sorted::Answer(_))
+        };
+        assert!(is_answer() && !is_answer());
     }
 }

@@ -10,6 +10,7 @@ mod handshake;
 mod lines;
 mod permissions;
 mod process;
+mod unanswered;
 mod updates;
 
 use std::collections::BTreeMap;
@@ -59,7 +60,7 @@ pub struct AcpSettings {
     pub cwd: Option<PathBuf>,
 }
 
-/// Placeholders in a prefix: the session's working folder, its HOME, and the folder of the delivered files.
+/// Placeholders in a prefix: the session's working folder, the agent's HOME, and the folder of the delivered files.
 pub const PLACEHOLDERS: [&str; 3] = ["{workspace}", "{home}", "{attachments}"];
 /// Where a prefix that mounts the delivered files is expected to show the working folder.
 pub const INSIDE: &str = "/workspace";
@@ -93,6 +94,14 @@ impl AcpSettings {
     /// Whether the agent is isolated by its prefix and not by the service.
     pub fn isolates_itself(&self) -> bool {
         !self.prefix.is_empty()
+    }
+
+    /// Whether a variable that a session brings along may be given to the program. A prefix runs outside of every
+    /// isolation, and many variables make a program run what they name, so it gets only those that it names itself: as
+    /// a word (`-e NAME`) or at the end of one (`--env=NAME`).
+    pub(super) fn hands_on(&self, name: &str) -> bool {
+        let names = |word: &String| word.strip_suffix(name).is_some_and(|w| w.is_empty() || w.ends_with('='));
+        self.prefix.is_empty() || self.prefix.iter().any(names)
     }
 }
 

@@ -4,8 +4,19 @@
 //! the profile has decided beforehand. Once a turn is being cancelled every answer is `cancelled`, as the protocol
 //! wants it.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
+
+/// The request.
+pub(super) const METHOD: &str = "session/request_permission";
+/// Options of one request that count.
+const MAX_OPTIONS: usize = 50;
+/// Bytes of the id of one that counts.
+const MAX_ID_BYTES: usize = 1024;
 
 /// What a profile answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -27,6 +38,51 @@ impl Permissions {
     }
 }
 
+/// What counts of the parameters of a request, whatever else is in them.
+#[derive(Default, Deserialize, Serialize)]
+struct Params {
+    #[serde(deserialize_with = "first_options")]
+    options: Vec<Choice>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Choice {
+    option_id: String,
+    kind: String,
+}
+
+/// Reads the parameters of a request; what is none of them, or too much, is left out.
+pub(super) fn read(params: Option<&RawValue>) -> Value {
+    let params = params.and_then(|params| serde_json::from_str::<Params>(params.get()).ok());
+    json!(params.unwrap_or_default())
+}
+
+fn first_options<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<Choice>, D::Error> {
+    struct First;
+    impl<'de> Visitor<'de> for First {
+        type Value = Vec<Choice>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of options")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut options: Vec<Choice> = Vec::new();
+            while let Some(option) = list.next_element::<&RawValue>()? {
+                if options.len() < MAX_OPTIONS
+                    && let Ok(choice) = serde_json::from_str::<Choice>(option.get())
+                    && choice.option_id.len().max(choice.kind.len()) <= MAX_ID_BYTES
+                {
+                    options.push(choice);
+                }
+            }
+            Ok(options)
+        }
+    }
+    list.deserialize_seq(First)
+}
+
 /// The result of a request with these parameters. Without an option of a wanted kind it is `cancelled`.
 pub(super) fn answer(policy: Permissions, params: &Value, cancelling: bool) -> Value {
     let options = params.get("options").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -41,6 +97,23 @@ pub(super) fn answer(policy: Permissions, params: &Value, cancelling: bool) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_counts_of_a_request_is_read_whatever_else_is_in_it() {
+        let read = |params: &str| super::read(Some(&RawValue::from_string(params.to_owned()).unwrap()));
+        let long = "x".repeat(MAX_ID_BYTES + 1);
+        let params = format!(
+            r#"{{"toolCall":{{"x":[[1]]}},"options":[7,{{"kind":"a"}},{{"optionId":"{long}","kind":"a"}},
+            {{"optionId":"1","kind":"a","name":"A"}}]}}"#
+        );
+        assert_eq!(read(&params), json!({"options": [{"optionId": "1", "kind": "a"}]}));
+        let many = vec![json!({"optionId": "1", "kind": "a"}); MAX_OPTIONS + 1];
+        let read_of_many = read(&json!({ "options": many }).to_string());
+        assert_eq!(read_of_many["options"].as_array().unwrap().len(), MAX_OPTIONS);
+        for odd in ["7", "{}", r#"{"options":7}"#] {
+            assert_eq!(read(odd), json!({"options": []}), "{odd}");
+        }
+    }
 
     #[test]
     fn options_are_chosen_by_kind() {

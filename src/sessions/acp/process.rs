@@ -25,7 +25,6 @@ pub(super) struct Process {
     pub(super) connection: Connection,
     pub(super) control: Control,
     stderr: Option<JoinHandle<Vec<String>>>,
-    max_line_bytes: usize,
     over: bool,
 }
 
@@ -65,8 +64,7 @@ pub(super) async fn start(
         max_text_bytes: profile.max_output_bytes,
     };
     let connection = Connection::open(stdin, stdout, &rules).await.map_err(not_started)?;
-    let max_line_bytes = settings.max_line_bytes;
-    Ok((Process { connection, control, stderr: Some(stderr), max_line_bytes, over: false }, cwd))
+    Ok((Process { connection, control, stderr: Some(stderr), over: false }, cwd))
 }
 
 async fn launch(
@@ -98,7 +96,11 @@ async fn launch(
         let problem = format!("the program {name:?} is not an executable file, nor one in PATH");
         return Err(io::Error::new(io::ErrorKind::NotFound, problem));
     };
-    let env = command::environment(profile, &with.extra_env);
+    let mut env = command::environment(profile, &with.extra_env);
+    if settings.isolates_itself() {
+        // What the program of the prefix finds in its HOME, it may run: nothing of the agent's is to lie there.
+        env.set_if_missing("HOME", workspace.path().join("tmp").to_string_lossy().into_owned());
+    }
     let tools = with.mcp_servers.iter().map(|server| server.command.clone());
     let read_paths: Vec<PathBuf> = profile.read_paths.iter().cloned().chain(tools).collect();
     let launch = Launch {
@@ -145,9 +147,9 @@ pub(super) async fn watch<T>(
 impl Process {
     /// Finds out how a process ended that does not write any more, and sees to it that it is gone.
     pub(super) async fn end(&mut self) -> How {
-        if self.connection.oddities().had_long_line() {
+        if let Some(failure) = self.connection.oddities().too_much().cloned() {
             self.stop(DRAIN).await;
-            return How::Crashed(Failure::LongLine(self.max_line_bytes));
+            return How::Crashed(failure);
         }
         let Ok(ended) = tokio::time::timeout(DRAIN, self.control.ended()).await else {
             self.stop(DRAIN).await;

@@ -50,7 +50,8 @@ fn the_digest_tells_equal_secrets_from_others_under_one_key() {
 #[test]
 fn names_and_sizes_are_judged() {
     let long = "x".repeat(MAX_VARIABLE);
-    let judge = |name: &str| check(&[secret(name, "v")], |name| name == "MODEL").map_err(|(_, fault)| fault);
+    let by_profile = |name: &str| (name == "MODEL").then(|| SecretFault::OfProfile(name.to_owned()));
+    let judge = |name: &str| check(&[secret(name, "v")], by_profile).map_err(|(_, fault)| fault);
     assert_eq!(judge("GITHUB_TOKEN"), Ok(()));
     for name in ["", "1A", "A-B", "A B", "Ä", "A=B"] {
         assert_eq!(judge(name), Err(SecretFault::Name), "{name}");
@@ -59,7 +60,7 @@ fn names_and_sizes_are_judged() {
         assert_eq!(judge(name), Err(SecretFault::Reserved(name.to_owned())));
     }
     assert_eq!(judge("MODEL"), Err(SecretFault::OfProfile("MODEL".to_owned())));
-    let none = |_: &str| false;
+    let none = |_: &str| None;
     assert_eq!(
         check(&[secret("A", "1"), secret("A", "2")], none),
         Err((Some(1), SecretFault::Twice("A".to_owned())))

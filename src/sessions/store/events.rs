@@ -30,12 +30,12 @@ const AFTER: &str = "SELECT position, kind, data, created_at FROM session_events
     WHERE session_id = $1 AND position > $2 ORDER BY position LIMIT 1";
 const LAST: &str = "SELECT event_seq FROM sessions WHERE id = $1";
 
-/// Adds an event at the session's end. `data` is a JSON object. NUL characters are written as `\u0000` by JSON.
+/// Adds an event at the session's end. `data` is the text of a JSON object. NUL characters are written as `\u0000` by JSON.
 pub(in crate::sessions) async fn add_event(
     conn: &mut Conn,
     session: &SessionId,
     kind: &str,
-    data: &serde_json::Value,
+    data: &str,
     now: Moment,
 ) -> Result<(), DbError> {
     let next = sqlx::query(NEXT).bind(session.as_str()).fetch_one(&mut *conn).await?;
@@ -43,7 +43,7 @@ pub(in crate::sessions) async fn add_event(
         .bind(session.as_str())
         .bind(next.try_get::<i64, _>("event_seq")?)
         .bind(kind)
-        .bind(data.to_string())
+        .bind(data)
         .bind(now.0)
         .execute(conn)
         .await?;
@@ -63,7 +63,7 @@ pub(in crate::sessions) async fn tell_status(
         "status": status(&row)?.name(),
         "status_detail": detail(&row)?.map(StatusDetail::name),
     });
-    add_event(conn, session, "status", &data, now).await
+    add_event(conn, session, "status", &data.to_string(), now).await
 }
 
 /// The first event behind a position.

@@ -156,7 +156,7 @@ async fn tell(
         "state": state.name(),
         "error": error,
     });
-    add_event(conn, id, "receipt", &data, now).await
+    add_event(conn, id, "receipt", &data.to_string(), now).await
 }
 
 fn row_of(row: &Row) -> Result<FileRow, DbError> {

@@ -63,7 +63,7 @@ pub(in crate::sessions) async fn add_message(
         .execute(&mut *conn)
         .await?;
     sqlx::query(TOUCH).bind(now.0).bind(id.as_str()).execute(&mut *conn).await?;
-    add_event(conn, id, "message", &serde_json::json!({ "position": position }), now).await
+    add_event(conn, id, "message", &serde_json::json!({ "position": position }).to_string(), now).await
 }
 
 /// Every message.

@@ -7,9 +7,9 @@ use crate::support::sessions::Session;
 use crate::support::{TestApp, eventually};
 
 /// A service whose agent plays a script, and what its processes are known by.
-struct Scene {
-    app: TestApp,
-    token: String,
+pub(super) struct Scene {
+    pub(super) app: TestApp,
+    pub(super) token: String,
 }
 
 /// The program in `examples/`, which the tests' build makes beside the service.
@@ -27,30 +27,30 @@ pub(super) fn profile(script: &str, token: &str, keys: &str) -> String {
 }
 
 impl Scene {
-    async fn with(script: &str, options: &str, keys: &str) -> Self {
+    pub(super) async fn with(script: &str, options: &str, keys: &str) -> Self {
         let token = uuid::Uuid::new_v4().to_string();
         let config = format!("agent_restart_seconds = [0, 0]\n{options}\n{}", profile(script, &token, keys));
         Self { app: TestApp::builder().config(&config).start().await, token }
     }
 
-    async fn open(&self, prompt: &str) -> Session {
+    pub(super) async fn open(&self, prompt: &str) -> Session {
         self.app.v3().open(prompt).await
     }
 
     /// What the agent noted in a file, line by line.
-    fn noted(&self, session: &Session, file: &str) -> Vec<String> {
+    pub(super) fn noted(&self, session: &Session, file: &str) -> Vec<String> {
         let text = std::fs::read_to_string(self.app.workspace(session).join(file)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
     /// Processes of the agent, those included that it started.
-    fn processes(&self) -> usize {
+    pub(super) fn processes(&self) -> usize {
         let entries = std::fs::read_dir("/proc").unwrap().flatten();
         let words = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
         words.filter(|words| String::from_utf8_lossy(words).contains(&self.token)).count()
     }
 
-    async fn until_nothing_is_left(&self) {
+    pub(super) async fn until_nothing_is_left(&self) {
         eventually("no process of the agent is left", async || (self.processes() == 0).then_some(())).await;
     }
 }
@@ -381,19 +381,6 @@ async fn a_killed_service_takes_its_agents_along_and_the_next_goes_on() {
     let prompts = scene.noted(&session, "prompts").join("\n");
     assert!(prompts.contains("--\nYour last turn was interrupted"), "{prompts}");
     assert!(session.answers().await.iter().any(|answer| answer.contains("runs again (attempt 2 of 3)")));
-}
-
-#[tokio::test]
-async fn a_prefix_isolates_in_the_place_of_the_service() {
-    let scene = Scene::with("good", "", "prefix = [\"env\", \"PLACE={home}\"]").await;
-    let data = scene.app.v3().upload("data.csv", &b"a\n"[..]).await;
-    let session = scene.open(&data.line()).await;
-    session.until_waiting().await;
-    let answers = session.answers().await;
-    assert!(answers[0].contains("isolated by what its profile names"), "{answers:#?}");
-    let prompts = scene.noted(&session, "prompts").join("\n");
-    assert!(prompts.contains("(text/csv, 2 bytes).]"), "nothing promises that it is read-only: {prompts}");
-    assert!(scene.app.workspace(&session).join("attachments/data.csv").exists());
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 //! scripts here.
 
 mod acp;
+mod acp_hostile;
+mod acp_prefix;
 mod asking;
 mod claims;
 mod clock;

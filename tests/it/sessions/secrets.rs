@@ -17,7 +17,7 @@ const SHOW: &str = "echo > ready; until [ -e go ]; do sleep 0.01; done; rm ready
                     echo \"secret=$MY_TOKEN model=$MODEL\"; tr '\\0' ' ' < /proc/$$/cmdline; cat";
 
 /// A folder beside the data folder with a key in it, made by the command.
-async fn key_in(folder: &Path, name: &str) -> PathBuf {
+pub(super) async fn key_in(folder: &Path, name: &str) -> PathBuf {
     let path = folder.join(name);
     run(&["secret-key", path.to_str().unwrap()], &[]).await.success();
     path

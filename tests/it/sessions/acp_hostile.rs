@@ -1,0 +1,80 @@
+//! Agents that want more of the service than they may have: it stays small, other sessions go on, and the session says
+//! the truth.
+
+use super::acp::Scene;
+use crate::support::sessions::Session;
+
+/// What the service may take, at most, while an agent writes lines of 15 MiB.
+const PEAK_MIB: usize = 160;
+
+impl Scene {
+    /// The most memory that the service has taken so far, in MiB.
+    fn peak(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.app.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
+    }
+
+    /// The service is small, another session comes to its end, and nothing is left of this one when it ends.
+    async fn goes_on_and_ends(&self, session: &Session) {
+        let other = self.open("hello").await;
+        other.until_waiting().await;
+        assert!(self.peak() < PEAK_MIB, "{} MiB", self.peak());
+        for session in [&other, session] {
+            assert_eq!(session.end().await.expect(200).json()["status"], "exit");
+        }
+        self.until_nothing_is_left().await;
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_read_its_answers_waits() {
+    let scene = Scene::with("flood", "session_slots = 2", "turn_timeout_seconds = 4").await;
+    let session = scene.open("attack").await;
+    session.until("suspended/error").await;
+    let answers = session.answers().await;
+    assert!(answers[0].contains("a turn may take 4 s"), "{answers:#?}");
+    assert!(scene.noted(&session, "flooded").is_empty(), "its requests were all taken");
+    scene.goes_on_and_ends(&session).await;
+}
+
+#[tokio::test]
+async fn large_requests_are_not_kept() {
+    for script in ["flood-ids", "flood-ids-later"] {
+        let scene = Scene::with(script, "", "").await;
+        let session = scene.open("attack").await;
+        scene.app.written(&session, "flooded").await;
+        session.until_waiting().await;
+        assert_eq!(session.answers().await, ["Looking at it.", "Done by 1."]);
+        scene.goes_on_and_ends(&session).await;
+    }
+}
+
+#[tokio::test]
+async fn a_large_update_is_told_by_its_name_and_long_text_as_a_whole() {
+    let scene = Scene::with("wide+long-text", "", "").await;
+    let session = scene.open("attack").await;
+    let events = session.user.events(&session.path("/events?until=idle"), None).await.rest().await;
+    session.until_waiting().await;
+    for id in ["wide", "deep"] {
+        let told = events.iter().find(|event| event.data["toolCallId"] == id).unwrap();
+        assert_eq!((&told.kind[..], &told.data["cut"]), ("tool_call_update", &true.into()));
+    }
+    let said = session.answers().await.concat();
+    assert_eq!(said.matches('x').count(), 900_000);
+    assert!(said.ends_with("Looking at it.Done by 1."), "{}", &said[said.len() - 100..]);
+    scene.goes_on_and_ends(&session).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_a_fault_of_the_agent() {
+    let scene = Scene::with("large-answer", "", "").await;
+    let session = scene.open("hello").await;
+    session.until("suspended/error").await;
+    let answers = session.answers().await;
+    assert!(
+        answers[0].contains("an answer of it had more than 1048576 bytes or 50000 values"),
+        "{answers:#?}"
+    );
+    scene.until_nothing_is_left().await;
+}
