@@ -24,6 +24,7 @@ use super::client::Client;
 use super::show::{clean, size};
 use crate::attachments::filename::safe_name;
 use crate::cli::print;
+use crate::hex;
 use crate::id::SessionId;
 
 /// Bytes read from a file at once.
@@ -68,7 +69,7 @@ pub(super) async fn upload(client: &Client, Upload { file, name, bytes }: Upload
     let sha256 = {
         let (digest, progress) = &mut *sent.lock().unwrap_or_else(PoisonError::into_inner);
         progress.clear();
-        hex(std::mem::take(digest))
+        hex::encode(std::mem::take(digest).finalize())
     };
     let response = answered.with_context(|| format!("{name} was not uploaded"))?;
     if let Some(theirs) = response.headers().get("x-content-sha256") {
@@ -151,7 +152,10 @@ async fn fetch_one(client: &Client, receipt: &Value, target: &Path, force: bool)
         file.write_all(&piece).with_context(unwritable)?;
     }
     progress.clear();
-    ensure!(hex(digest) == sha256, "{shown} arrived with another SHA-256 than its receipt says");
+    ensure!(
+        hex::encode(digest.finalize()) == sha256,
+        "{shown} arrived with another SHA-256 than its receipt says"
+    );
     file.sync_all().with_context(unwritable)?;
     let flags = if force { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
     match renameat_with(CWD, &part, CWD, target, flags).map_err(std::io::Error::from) {
@@ -210,14 +214,6 @@ impl Progress {
             eprint!("\r\u{1b}[K");
         }
     }
-}
-
-fn hex(digest: Sha256) -> String {
-    use std::fmt::Write as _;
-    digest.finalize().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
