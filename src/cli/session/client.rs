@@ -11,6 +11,8 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 use url::{Host, Url};
 
+use crate::cli::say;
+
 /// How long a connection may take to come about.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of an answer that is read whole.
@@ -59,7 +61,7 @@ impl Client {
             "the key is none of a service: it has to begin with cog_, apk_user_ or apk_"
         );
         if url.scheme() == "http" && !is_loopback(url) {
-            eprintln!("satchel: {url} is not encrypted: the key and the files can be read on the way");
+            say(&format!("satchel: {url} is not encrypted: the key and the files can be read on the way"));
         }
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_WITHIN)
@@ -192,7 +194,7 @@ fn key(connection: &Connection) -> anyhow::Result<String> {
         && let Ok(first) = serde_json::from_str::<Value>(&text)
         && let Some(token) = first["service_user_token"].as_str()
     {
-        eprintln!("satchel: with the service user token of ./{FIRST_RUN}");
+        say(&format!("satchel: with the service user token of ./{FIRST_RUN}"));
         return Ok(token.to_owned());
     }
     bail!("there is no key: put it into the variable {KEY}, or name a file that holds it with --key-file")

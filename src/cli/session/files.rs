@@ -23,7 +23,7 @@ use super::Fetch;
 use super::client::Client;
 use super::show::{clean, size};
 use crate::attachments::filename::safe_name;
-use crate::cli::print;
+use crate::cli::{print, say};
 use crate::hex;
 use crate::id::SessionId;
 
@@ -79,7 +79,7 @@ pub(super) async fn upload(client: &Client, Upload { file, name, bytes }: Upload
         );
     }
     let answer: Value = response.json().await.map_err(reqwest::Error::without_url)?;
-    eprintln!("uploaded {} ({}) sha256 {sha256}", clean(&name), size(bytes));
+    say(&format!("uploaded {} ({}) sha256 {sha256}", clean(&name), size(bytes)));
     let url = if client.is_v3() { &answer["url"] } else { &answer };
     Ok(url.as_str().context("the service's answer has no URL")?.to_owned())
 }
@@ -111,7 +111,7 @@ pub(super) async fn download(
             }
             Ok(()) => drop(print(&format!("-- saved {}\n", target.display()))?),
             Err(error) => {
-                eprintln!("satchel: {error:#}");
+                say(&format!("satchel: {error:#}"));
                 whole = false;
             }
         }

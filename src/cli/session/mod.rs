@@ -5,6 +5,7 @@
 //! key comes from the environment or a file, never from an argument.
 
 mod client;
+mod early;
 mod files;
 mod follow;
 mod show;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 
 use self::client::{Client, Connection};
 use self::follow::{Outcome, Until};
-use super::print;
+use super::{print, say};
 use crate::id::SessionId;
 
 /// The exit code of a run that took longer than `--timeout`, as timeout(1) has it.
@@ -151,14 +152,17 @@ struct Common {
 }
 
 pub(super) async fn run(command: SessionCommand) -> anyhow::Result<ExitCode> {
-    match command {
-        SessionCommand::Run(command) => start(command).await,
-        SessionCommand::List(command) => list(command).await,
-        SessionCommand::Show(command) => show(command).await,
-        SessionCommand::Send(command) => send(command).await,
-        SessionCommand::Stop(command) => stop(command).await,
-        SessionCommand::Logs(command) => logs(command).await,
-    }
+    early::unless_ended(async {
+        match command {
+            SessionCommand::Run(command) => start(command).await,
+            SessionCommand::List(command) => list(command).await,
+            SessionCommand::Show(command) => show(command).await,
+            SessionCommand::Send(command) => send(command).await,
+            SessionCommand::Stop(command) => stop(command).await,
+            SessionCommand::Logs(command) => logs(command).await,
+        }
+    })
+    .await
 }
 
 async fn start(command: Run) -> anyhow::Result<ExitCode> {
@@ -181,22 +185,22 @@ async fn start(command: Run) -> anyhow::Result<ExitCode> {
         .as_str()
         .and_then(|id| id.parse().ok())
         .context("the service's answer names no session")?;
-    eprintln!("session {id}");
+    say(&format!("session {id}"));
     let limit = command.timeout.map_or(Duration::MAX, Duration::from_secs);
     let outcome = tokio::select! {
         outcome = follow::follow(&client, &id, Until::Idle, json) => outcome?,
         () = tokio::time::sleep(limit) => {
-            eprintln!("satchel: no end within {} s; {}", limit.as_secs(), goes_on(&id));
+            say(&format!("satchel: no end within {} s; {}", limit.as_secs(), goes_on(&id)));
             return Ok(ExitCode::from(TIMED_OUT));
         }
         _ = tokio::signal::ctrl_c() => {
-            eprintln!("\nsatchel: {}", goes_on(&id));
+            say(&format!("\nsatchel: {}", goes_on(&id)));
             return Ok(ExitCode::from(INTERRUPTED));
         }
     };
     let fetched = files::download(&client, &id, &command.fetch, json).await?;
     if let Outcome::Failed(standing) = &outcome {
-        eprintln!("satchel: the session stands at {standing}; its last message says why");
+        say(&format!("satchel: the session stands at {standing}; its last message says why"));
     }
     Ok(if fetched && outcome == Outcome::Well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -249,7 +253,7 @@ async fn send(command: Send) -> anyhow::Result<ExitCode> {
     if command.common.json {
         return print(&format!("{sent:#}\n"));
     }
-    eprintln!("sent; to follow: satchel session logs {} --follow", command.id);
+    say(&format!("sent; to follow: satchel session logs {} --follow", command.id));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::cli::say;
+
 /// An event as text; `None` for one that says nothing to people.
 pub(super) fn event(kind: &str, data: &Value) -> Option<String> {
     let text = |name: &str| data[name].as_str().map(clean);
@@ -60,11 +62,13 @@ pub(super) fn notices(answer: &Value) {
     for notice in answer["notices"].as_array().into_iter().flatten() {
         let reason = notice["reason"].as_str().map(clean).unwrap_or_default();
         match (notice["line"].as_u64(), notice["column"].as_u64()) {
-            (Some(line @ 1..), Some(column)) => eprintln!("notice: line {line}, column {column}: {reason}"),
-            _ => eprintln!("notice: {reason}"),
+            (Some(line @ 1..), Some(column)) => {
+                say(&format!("notice: line {line}, column {column}: {reason}"))
+            }
+            _ => say(&format!("notice: {reason}")),
         }
         for line in notice["corrected"].as_str().into_iter().flat_map(str::lines) {
-            eprintln!("  write: {}", clean(line));
+            say(&format!("  write: {}", clean(line)));
         }
     }
 }

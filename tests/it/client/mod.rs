@@ -10,6 +10,8 @@ use tokio::process::{Child, Command};
 use crate::support::sessions::*;
 use crate::support::*;
 
+mod early;
+
 /// A person at a shell in a folder beside the data folder, with a key in the environment.
 struct Shell {
     url: String,
