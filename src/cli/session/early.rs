@@ -1,4 +1,4 @@
-//! What ends a client command before its work is done: a reader of its output that goes away.
+//! What ends a client command before its work is done: ^C, and a reader of its output that goes away.
 //!
 //! The work is dropped where it waits, and what it has not finished, such as a part of a file, goes with it.
 
@@ -11,12 +11,23 @@ use tokio::net::unix::pipe::Sender;
 
 use crate::cli::Unread;
 
-/// Does a command's work, unless something ends it early.
+/// The exit code after ^C, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+/// Does a command's work, unless something ends it early. `last_word` is what ^C has it say.
+///
+/// From the first moment on ^C is heard here and nowhere else, so no part of the work may wait in another way than
+/// asynchronously.
 pub(super) async fn unless_ended(
     work: impl Future<Output = anyhow::Result<ExitCode>>,
+    last_word: impl FnOnce(),
 ) -> anyhow::Result<ExitCode> {
     tokio::select! {
         biased;
+        Ok(()) = tokio::signal::ctrl_c() => {
+            last_word();
+            Ok(ExitCode::from(INTERRUPTED))
+        }
         ended = work => ended,
         () = unread() => Err(Unread.into()),
     }

@@ -156,7 +156,8 @@ async fn fetch_one(client: &Client, receipt: &Value, target: &Path, force: bool)
         hex::encode(digest.finalize()) == sha256,
         "{shown} arrived with another SHA-256 than its receipt says"
     );
-    file.sync_all().with_context(unwritable)?;
+    // A disk that takes its time does not keep ^C waiting.
+    tokio::fs::File::from_std(file).sync_all().await.with_context(unwritable)?;
     let flags = if force { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
     match renameat_with(CWD, &part, CWD, target, flags).map_err(std::io::Error::from) {
         Ok(()) => {}

@@ -251,26 +251,6 @@ async fn a_run_that_fails_exits_with_1_and_one_that_takes_too_long_with_124() {
 }
 
 #[tokio::test]
-async fn an_interrupted_run_leaves_the_session_running_and_says_how_to_follow_it() {
-    let app = TestApp::with_agent("", AT_WORK).await;
-    let user = app.v3();
-    let shell = Shell::of(&app, &user);
-    let mut child = shell.start(&["run", "--prompt", "Wait."]);
-    let session = only_session(&user).await;
-    app.written(&session, "ready").await;
-    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
-    // What is shown comes from a command that hears the signal.
-    let mut lines = tokio::io::BufReader::new(child.stdout.take().unwrap()).lines();
-    while lines.next_line().await.unwrap().expect("the run shows what happens") != "-- running/working" {}
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let told = end_of(child).await.code(130);
-    assert!(told.err.contains(&format!("satchel session logs {} --follow", session.id)), "{}", told.err);
-    assert_eq!(session.standing().await, "running/working");
-    app.let_go(&session);
-    session.until_waiting().await;
-}
-
-#[tokio::test]
 async fn a_run_outlives_a_restart_of_the_service_and_shows_everything_once() {
     let mut app = TestApp::with_agent("drain_seconds = 1", AT_WORK).await;
     let user = app.v3();
