@@ -1,7 +1,8 @@
 //! Files on their way to a service and back: streamed, verified by SHA-256, with progress on a terminal.
 //!
 //! A file that comes back is written under another name first and gets its own only when it is whole and its digest
-//! right. Its path stays below the folder, whatever it is called. Nothing is overwritten unless that is asked for.
+//! right. Its place is below the folder and its own, whatever it is called (see [`Places`]). Nothing is overwritten unless
+//! that is asked for.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -21,8 +22,8 @@ use tokio_util::io::ReaderStream;
 
 use super::Fetch;
 use super::client::Client;
+use super::places::Places;
 use super::show::{clean, size};
-use crate::attachments::filename::safe_name;
 use crate::cli::{print, say};
 use crate::hex;
 use crate::id::SessionId;
@@ -93,23 +94,29 @@ pub(super) async fn download(
     json: bool,
 ) -> anyhow::Result<bool> {
     let receipts = client.get(&client.sessions(&format!("/{id}/receipts"))).await?;
-    let mut files: Vec<(PathBuf, &Value)> = Vec::new();
+    let (mut places, mut files) = (Places::default(), Vec::<(&str, PathBuf, &Value)>::new());
     for receipt in receipts.as_array().into_iter().flatten().filter(|r| r["source"] == "devin") {
-        let path = safe_path(receipt["path"].as_str().unwrap_or_default());
-        files.retain(|(earlier, _)| *earlier != path);
-        files.push((path, receipt));
+        let path = receipt["path"].as_str().unwrap_or_default();
+        match files.iter_mut().find(|(earlier, ..)| *earlier == path) {
+            Some((.., last)) => *last = receipt,
+            None => files.push((path, places.of(path), receipt)),
+        }
     }
     let folder = fetch.output.as_deref().unwrap_or(Path::new(OUTPUT));
     let mut whole = true;
-    for (path, receipt) in files {
-        let target = folder.join(path);
+    for (path, place, receipt) in files {
+        let target = folder.join(&place);
         match fetch_one(client, receipt, &target, fetch.force).await {
             Ok(()) if json => {
-                let line = json!({ "file": target.to_string_lossy(), "sha256": receipt["sha256"],
+                let line = json!({ "file": target.to_string_lossy(), "path": path, "sha256": receipt["sha256"],
                                    "size": receipt["size"] });
                 print(&format!("{line}\n"))?;
             }
-            Ok(()) => drop(print(&format!("-- saved {}\n", target.display()))?),
+            Ok(()) => {
+                let same = Path::new(path.strip_prefix("output/").unwrap_or(path)) == place;
+                let of = if same { String::new() } else { format!(", which is {}", clean(path)) };
+                print(&format!("-- saved {}{of}\n", target.display()))?;
+            }
             Err(error) => {
                 say(&format!("satchel: {error:#}"));
                 whole = false;
@@ -168,13 +175,6 @@ async fn fetch_one(client: &Client, receipt: &Value, target: &Path, force: bool)
     Ok(())
 }
 
-/// A path below a folder from one that a receipt names: `output/` is left out, every step made harmless.
-fn safe_path(path: &str) -> PathBuf {
-    let path = path.strip_prefix("output/").unwrap_or(path);
-    let steps: PathBuf = path.split('/').filter(|step| !step.is_empty()).map(safe_name).collect();
-    if steps.as_os_str().is_empty() { PathBuf::from(safe_name("")) } else { steps }
-}
-
 /// What an unfinished download leaves goes with it.
 struct Remains<'a>(&'a Path);
 
@@ -213,30 +213,6 @@ impl Progress {
     fn clear(&mut self) {
         if self.said.take().is_some() {
             eprint!("\r\u{1b}[K");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_path_of_a_receipt_leaves_the_folder() {
-        for (path, expected) in [
-            ("output/report.md", "report.md"),
-            ("output/a/b.txt", "a/b.txt"),
-            ("output/../../etc/passwd", "file/file/etc/passwd"),
-            ("/etc/passwd", "etc/passwd"),
-            ("output/./x", "file/x"),
-            ("output/", "file"),
-        ] {
-            let safe = safe_path(path);
-            assert!(
-                safe.components().all(|step| matches!(step, std::path::Component::Normal(_))),
-                "{safe:?}"
-            );
-            assert_eq!(safe, PathBuf::from(expected), "{path}");
         }
     }
 }

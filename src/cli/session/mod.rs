@@ -8,6 +8,7 @@ mod client;
 mod early;
 mod files;
 mod follow;
+mod places;
 mod run;
 mod show;
 

@@ -132,6 +132,7 @@ async fn a_run_with_json_prints_every_event_on_a_line_and_reads_the_prompt_from_
     let lines: Vec<Value> = told.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (file, events) = lines.split_last().unwrap();
     assert_eq!((&file["file"], &file["sha256"]), (&json!("./output/deep/one.txt"), &json!(sha256(b"1\n"))));
+    assert_eq!(file["path"], "output/deep/one.txt");
     assert_eq!(shell.read("output/deep/one.txt"), "1\n");
     let ids: Vec<_> = events.iter().map(|event| event["id"].as_u64().unwrap()).collect();
     assert_eq!(ids, (1..=events.len() as u64).collect::<Vec<_>>());
@@ -217,6 +218,23 @@ async fn a_file_that_is_there_is_overwritten_only_with_force() {
     shell.run(&["show", &id, "--download", "--output", "output"]).await.code(1);
     shell.run(&["show", &id, "--download", "--output", "output", "--force"]).await.code(0);
     assert_eq!((shell.read("outside").as_str(), shell.read("output/a.txt").as_str()), ("kept", "new\n"));
+}
+
+#[tokio::test]
+async fn files_whose_names_become_one_are_numbered_and_it_is_said_which_is_which() {
+    let script = "echo dot > output/.env; echo line > output/_env; echo upper > output/_ENV";
+    let app = TestApp::with_agent("", script).await;
+    let shell = Shell::of(&app, &app.v3());
+    let told = shell.run(&["run", "--prompt", "Go."]).await.code(0);
+    // In the order in which they were handed back: sorted by path.
+    for (name, of, bytes) in [
+        ("_env", ", which is output/.env", "dot\n"),
+        ("_ENV-2", ", which is output/_ENV", "upper\n"),
+        ("_env-3", ", which is output/_env", "line\n"),
+    ] {
+        assert!(told.out.contains(&format!("-- saved ./output/{name}{of}\n")), "{}", told.out);
+        assert_eq!(shell.read(&format!("output/{name}")), bytes);
+    }
 }
 
 #[tokio::test]
