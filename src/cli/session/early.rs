@@ -44,5 +44,5 @@ async fn unread() {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

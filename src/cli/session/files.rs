@@ -24,7 +24,7 @@ use super::Fetch;
 use super::client::Client;
 use super::places::Places;
 use super::show::{clean, size};
-use crate::cli::{print, say};
+use crate::cli::say;
 use crate::hex;
 use crate::id::SessionId;
 
@@ -85,13 +85,37 @@ pub(super) async fn upload(client: &Client, Upload { file, name, bytes }: Upload
     Ok(url.as_str().context("the service's answer has no URL")?.to_owned())
 }
 
-/// Downloads what a session handed back; whether all of it is there now. What was handed back twice under one path is
-/// taken as it was last.
+/// A file that was downloaded.
+pub(super) struct Saved<'a> {
+    place: PathBuf,
+    /// Whether it has the name that the session gave it.
+    renamed: bool,
+    receipt: &'a Value,
+}
+
+impl Saved<'_> {
+    /// Where it went, for people.
+    pub(super) fn line(&self) -> String {
+        let called = self.receipt["path"].as_str().map(clean).unwrap_or_default();
+        let of = if self.renamed { format!(", which is {called}") } else { String::new() };
+        format!("-- saved {}{of}\n", self.place.display())
+    }
+
+    /// The same for programs.
+    pub(super) fn json(&self) -> Value {
+        let Self { place, receipt, .. } = self;
+        json!({ "file": place.to_string_lossy(), "path": receipt["path"], "sha256": receipt["sha256"],
+                "size": receipt["size"] })
+    }
+}
+
+/// Downloads what a session handed back, and tells of each file; whether all of it is there now. What was handed back
+/// twice under one path is taken as it was last.
 pub(super) async fn download(
     client: &Client,
     id: &SessionId,
     fetch: &Fetch,
-    json: bool,
+    mut told: impl FnMut(&Saved) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
     let receipts = client.get(&client.sessions(&format!("/{id}/receipts"))).await?;
     let (mut places, mut files) = (Places::default(), Vec::<(&str, PathBuf, &Value)>::new());
@@ -107,15 +131,9 @@ pub(super) async fn download(
     for (path, place, receipt) in files {
         let target = folder.join(&place);
         match fetch_one(client, receipt, &target, fetch.force).await {
-            Ok(()) if json => {
-                let line = json!({ "file": target.to_string_lossy(), "path": path, "sha256": receipt["sha256"],
-                                   "size": receipt["size"] });
-                print(&format!("{line}\n"))?;
-            }
             Ok(()) => {
-                let same = Path::new(path.strip_prefix("output/").unwrap_or(path)) == place;
-                let of = if same { String::new() } else { format!(", which is {}", clean(path)) };
-                print(&format!("-- saved {}{of}\n", target.display()))?;
+                let renamed = Path::new(path.strip_prefix("output/").unwrap_or(path)) != place;
+                told(&Saved { place: target, renamed, receipt })?;
             }
             Err(error) => {
                 say(&format!("satchel: {error:#}"));
@@ -129,7 +147,11 @@ pub(super) async fn download(
 async fn fetch_one(client: &Client, receipt: &Value, target: &Path, force: bool) -> anyhow::Result<()> {
     let shown = target.display();
     // Asked before the bytes are fetched, and once more when the file gets its name.
-    let taken = || format!("{shown} is there already and is not overwritten without --force");
+    let taken = || {
+        format!(
+            "{shown} is there already and is not overwritten without --force; --output names another folder"
+        )
+    };
     ensure!(force || target.symlink_metadata().is_err(), taken());
     let text = |name: &str| receipt[name].as_str().with_context(|| format!("a receipt has no {name}"));
     let (id, sha256) = (text("attachment_id")?, text("sha256")?);

@@ -86,8 +86,8 @@ pub(super) struct Send {
     /// What to say.
     #[arg(long, value_name = "TEXT")]
     message: String,
-    /// Files for the agent; may be repeated.
-    #[arg(long, value_name = "FILE", num_args = 1..)]
+    /// A file for the agent; may be repeated.
+    #[arg(long, value_name = "FILE")]
     attach: Vec<PathBuf>,
     #[command(flatten)]
     common: Common,
@@ -146,10 +146,17 @@ async fn list(command: List) -> anyhow::Result<ExitCode> {
         return print(&format!("{sessions:#}\n"));
     }
     let rows = sessions.as_array().map(Vec::as_slice).unwrap_or_default();
+    if rows.is_empty() {
+        say("no sessions");
+    }
     print(&rows.iter().map(show::row).collect::<String>())
 }
 
 async fn show(command: Show) -> anyhow::Result<ExitCode> {
+    ensure!(
+        command.download || (command.fetch.output.is_none() && !command.fetch.force),
+        "--output and --force are for what comes back: add --download to fetch it"
+    );
     let client = Client::connect(&command.common.connection).await?;
     let (id, json) = (&command.id, command.common.json);
     let mut session = client.get(&client.sessions(&format!("/{id}"))).await?;
@@ -161,14 +168,23 @@ async fn show(command: Show) -> anyhow::Result<ExitCode> {
             messages.push(event.data);
         }
     }
+    if !json {
+        print(&show::session(&session, &messages, &receipts))?;
+    }
+    let mut saved = Vec::new();
+    let told = |file: &files::Saved| {
+        saved.push(file.json());
+        if json { Ok(()) } else { print(&file.line()).map(drop) }
+    };
+    let fetched = !command.download || files::download(&client, id, &command.fetch, told).await?;
     if json {
         session["messages"] = Value::Array(messages);
         session["receipts"] = receipts;
+        if command.download {
+            session["saved"] = Value::Array(saved);
+        }
         print(&format!("{session:#}\n"))?;
-    } else {
-        print(&show::session(&session, &messages, &receipts))?;
     }
-    let fetched = !command.download || files::download(&client, id, &command.fetch, false).await?;
     Ok(if fetched { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

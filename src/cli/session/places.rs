@@ -5,7 +5,7 @@
 //! delivered file is (`data-2.csv`). The same paths in the same order always give the same places.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::attachments::filename::{fold, numbered, safe_name};
 
@@ -25,25 +25,25 @@ impl Places {
         let path = path.strip_prefix("output/").unwrap_or(path);
         let mut steps = path.split('/').filter(|step| !step.is_empty()).peekable();
         if steps.peek().is_none() {
-            return place.join(self.step(PathBuf::new(), "", false));
+            return place.join(self.step(Path::new(""), "", false));
         }
         while let Some(step) = steps.next() {
-            let name = self.step(place.clone(), step, steps.peek().is_some());
+            let name = self.step(&place, step, steps.peek().is_some());
             place.push(name);
         }
         place
     }
 
     /// The name of a folder or file in a folder that has its place already.
-    fn step(&mut self, folder: PathBuf, called: &str, is_folder: bool) -> String {
-        let key = (folder.clone(), called.to_owned(), is_folder);
+    fn step(&mut self, folder: &Path, called: &str, is_folder: bool) -> String {
+        let key = (folder.to_owned(), called.to_owned(), is_folder);
         if let Some(given) = self.given.get(&key) {
             return given.clone();
         }
         let safe = safe_name(called);
         let mut name = safe.clone();
         let mut n = 2;
-        while !self.taken.insert((folder.clone(), fold(&name))) {
+        while !self.taken.insert((folder.to_owned(), fold(&name))) {
             name = numbered(&safe, n);
             n += 1;
         }

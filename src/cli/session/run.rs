@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use serde_json::json;
 
 use super::client::Client;
 use super::follow::{Outcome, Until, follow};
 use super::{Common, Fetch, early, files, show, with_files};
-use crate::cli::say;
+use crate::cli::{print, say};
 use crate::id::SessionId;
 
 /// The exit code of a run that took longer than `--timeout`, as timeout(1) has it.
@@ -21,12 +21,8 @@ const TIMED_OUT: u8 = 124;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Run {
-    /// What the agent is to do.
-    #[arg(long, value_name = "TEXT", required_unless_present = "prompt_file")]
-    prompt: Option<String>,
-    /// File with what the agent is to do; `-` for standard input.
-    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
-    prompt_file: Option<PathBuf>,
+    #[command(flatten)]
+    asked: Asked,
     /// Files for the agent; may be repeated.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     attach: Vec<PathBuf>,
@@ -45,6 +41,17 @@ pub(in crate::cli) struct Run {
     common: Common,
 }
 
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Asked {
+    /// What the agent is to do.
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// File with what the agent is to do; `-` for standard input.
+    #[arg(long, value_name = "FILE")]
+    prompt_file: Option<PathBuf>,
+}
+
 /// How far a run has come, for whoever interrupts it.
 #[derive(Debug, Clone)]
 enum Stage {
@@ -58,7 +65,8 @@ enum Stage {
 
 pub(super) async fn start(command: Run) -> anyhow::Result<ExitCode> {
     // Before ^C is taken over, so that it ends a wait for standard input as it does elsewhere.
-    let prompt = prompt(&command)?;
+    let prompt = prompt(&command.asked)?;
+    ensure!(!prompt.trim().is_empty() || !command.attach.is_empty(), "the prompt is empty");
     let stage = RefCell::new(Stage::Before);
     early::unless_ended(work(&command, &prompt, &stage), || {
         if std::io::stderr().is_terminal() {
@@ -89,21 +97,24 @@ async fn work(command: &Run, prompt: &str, stage: &RefCell<Stage>) -> anyhow::Re
         return Ok(ExitCode::from(TIMED_OUT));
     };
     let outcome = outcome?;
-    let fetched = files::download(&client, &id, &command.fetch, json).await?;
+    let told =
+        |file: &files::Saved| print(&if json { format!("{}\n", file.json()) } else { file.line() }).map(drop);
+    let fetched = files::download(&client, &id, &command.fetch, told).await?;
     if let Outcome::Failed(standing) = &outcome {
         say(&format!("satchel: the session stands at {standing}; its last message says why"));
     }
     Ok(if fetched && outcome == Outcome::Well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn prompt(command: &Run) -> anyhow::Result<String> {
-    match (&command.prompt, &command.prompt_file) {
+fn prompt(asked: &Asked) -> anyhow::Result<String> {
+    match (&asked.prompt, &asked.prompt_file) {
         (Some(prompt), _) => Ok(prompt.clone()),
         (None, Some(path)) if path.as_os_str() == "-" => {
-            std::io::read_to_string(std::io::stdin()).context("standard input cannot be read as UTF-8")
+            std::io::read_to_string(std::io::stdin()).context("standard input cannot be read")
         }
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .with_context(|| format!("{} cannot be read as UTF-8", path.display())),
+        (None, Some(path)) => {
+            std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+        }
         (None, None) => anyhow::bail!("there is no prompt: give --prompt or --prompt-file"),
     }
 }

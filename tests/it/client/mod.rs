@@ -11,6 +11,7 @@ use crate::support::sessions::*;
 use crate::support::*;
 
 mod early;
+mod said;
 
 /// A person at a shell in a folder beside the data folder, with a key in the environment.
 struct Shell {
