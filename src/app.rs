@@ -56,6 +56,7 @@ impl DataFolder {
         let path = path
             .canonicalize()
             .with_context(|| format!("the data folder {} cannot be opened", path.display()))?;
+        anyhow::ensure!(path.is_dir(), "the data folder {} is no folder", path.display());
         if let Some(parent) = path.parent() {
             File::open(parent)
                 .and_then(|parent| parent.sync_all())

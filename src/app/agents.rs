@@ -22,7 +22,12 @@ pub const EXAMPLE_AGENT: &str = "example-agent";
 pub async fn check_agent(config: &Config, name: &str, folder: &Path) -> anyhow::Result<Checked> {
     let Some(agent) = config.agents.get(name) else {
         let known: Vec<&str> = config.agents.keys().map(String::as_str).collect();
-        bail!("there is no [agents.{name}] in the configuration; there are: {}", known.join(", "));
+        let known = if known.is_empty() {
+            "the configuration names no agents; --config gives another file".to_owned()
+        } else {
+            format!("the configuration has: {}", known.join(", "))
+        };
+        bail!("there is no [agents.{name}]: {known}");
     };
     let profile = profile(name, agent);
     let Some(settings) = &profile.acp else {

@@ -70,10 +70,10 @@ pub(super) struct CreateKey {
     #[arg(long)]
     email: Option<String>,
     /// When the key ceases to be good, RFC 3339 (`2027-01-01T00:00:00Z`).
-    #[arg(long, conflicts_with = "expires_in_seconds")]
+    #[arg(long, value_name = "TIME", conflicts_with = "expires_in_seconds")]
     expires_at: Option<String>,
     /// In how many seconds the key ceases to be good.
-    #[arg(long)]
+    #[arg(long, value_name = "SECONDS")]
     expires_in_seconds: Option<u64>,
     #[command(flatten)]
     output: Output,
@@ -130,7 +130,7 @@ pub(super) async fn keys(command: KeysCommand) -> anyhow::Result<ExitCode> {
             }
             let lines = keys.iter().map(|key| {
                 format!(
-                    "{}  {:<12}  {:<8}  {}  {}\n",
+                    "{}  {:<12}  {:<8}  {:<36}  {}\n",
                     key.id,
                     key.kind,
                     standing(key),

@@ -59,9 +59,10 @@ fn list(config: &Config, as_json: bool) -> anyhow::Result<ExitCode> {
         return print(&format!("{:#}\n", json!(rows)));
     }
     let mut text = String::new();
+    let width = config.agents.keys().map(|name| name.chars().count()).max().unwrap_or_default();
     for (name, agent) in &config.agents {
         let mark = if name == default { "  (works in new sessions)" } else { "" };
-        text.push_str(&format!("{name}  {}  {}{mark}\n", kind(agent.kind), agent.program));
+        text.push_str(&format!("{name:<width$}  {:<7}  {}{mark}\n", kind(agent.kind), agent.program));
     }
     if text.is_empty() {
         text.push_str(&format!("no profiles; `{default}` works in new sessions\n"));

@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::{FolderArgs, print};
+use super::{FolderArgs, print, say};
 use crate::attachments::ServiceUrls;
 use crate::attachments::reference::{Finding, Mode, Target, scan};
 use crate::config::Config;
@@ -36,10 +36,10 @@ pub(super) fn check(command: &CheckPrompt) -> anyhow::Result<ExitCode> {
     let config = Config::load(flags)?;
     let mut text = String::new();
     if command.file.as_os_str() == "-" {
-        std::io::stdin().read_to_string(&mut text).context("standard input cannot be read as UTF-8")?;
+        std::io::stdin().read_to_string(&mut text).context("standard input cannot be read")?;
     } else {
         text = std::fs::read_to_string(&command.file)
-            .with_context(|| format!("{} cannot be read as a text in UTF-8", command.file.display()))?;
+            .with_context(|| format!("{} cannot be read", command.file.display()))?;
     }
     let public_url = config.public_url(config.listen);
     let mut others = config.other_urls.clone();
@@ -48,6 +48,7 @@ pub(super) fn check(command: &CheckPrompt) -> anyhow::Result<ExitCode> {
     let mode = if config.lenient_references { Mode::Lenient } else { Mode::Strict };
     let lines: Vec<Line> = scan(&text, &urls, mode).into_iter().map(Line::of).collect();
     let good = lines.iter().all(|line| line.good);
+    let foreign = lines.iter().any(|line| line.foreign);
     if command.json {
         let rows: Vec<_> = lines
             .iter()
@@ -61,6 +62,9 @@ pub(super) fn check(command: &CheckPrompt) -> anyhow::Result<ExitCode> {
         print("no line names a file\n")?;
     } else {
         print(&lines.iter().map(Line::render).collect::<String>())?;
+        if foreign {
+            say(&format!("the service was taken to be {public_url}; --public-url names another"));
+        }
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -70,6 +74,8 @@ struct Line {
     line: usize,
     column: usize,
     good: bool,
+    /// Whether it names a file of another service, as far as the address of this one is known.
+    foreign: bool,
     message: String,
     corrected: Option<String>,
 }
@@ -81,10 +87,12 @@ impl Line {
                 line: notice.line,
                 column: notice.column,
                 good: false,
+                foreign: false,
                 message: format!("not recognised: {}", notice.reason),
                 corrected: notice.corrected,
             },
             Finding::Reference { span, target, notice, .. } => {
+                let foreign = matches!(target, Target::Foreign { .. });
                 let (good, message) = match target {
                     Target::Attachment(id) => (true, format!("names the file {id}")),
                     Target::Foreign { host } => (
@@ -98,7 +106,8 @@ impl Line {
                 };
                 let (reason, corrected) =
                     notice.map_or((String::new(), None), |n| (format!("; {}", n.reason), n.corrected));
-                Self { line: span.line, column: span.column, good, message: message + &reason, corrected }
+                let (line, column) = (span.line, span.column);
+                Self { line, column, good, foreign, message: message + &reason, corrected }
             }
         }
     }

@@ -123,21 +123,26 @@ Made organisation {org_id} and three credentials, kept in {path}:
   service key (v1)         {service_key}
   service user token (v3)  {service_user_token}
 
-Upload a file:
+Upload a file; paste this into a shell:
 
-  echo 'a,b
-  1,2' > data.csv
-  curl -H 'Authorization: Bearer {personal_key}' -F file=@data.csv {url}/v1/attachments
+printf 'a,b\n1,2\n' > data.csv
+curl -sS -w '\n' -H 'Authorization: Bearer {personal_key}' -F file=@data.csv {url}/v1/attachments
 
-Hand it to an agent (Python, with the requests package):
+Hand it to an agent and read what it says (Python, with the requests package):
 
-  import requests
-  auth = {{"Authorization": "Bearer {personal_key}"}}
-  with open("data.csv", "rb") as f:
-      file_url = requests.post("{url}/v1/attachments", headers=auth, files={{"file": f}}).json()
-  session = requests.post("{url}/v1/sessions", headers=auth, json={{
-      "prompt": f'Please analyze the attached file.\n\nATTACHMENT:"{{file_url}}"\n'}}).json()
-  print(requests.get("{url}/v1/sessions/" + session["session_id"], headers=auth).json())
+python3 - <<'END'
+import requests, time
+auth = {{"Authorization": "Bearer {personal_key}"}}
+with open("data.csv", "rb") as f:
+    file_url = requests.post("{url}/v1/attachments", headers=auth, files={{"file": f}}).json()
+session = requests.post("{url}/v1/sessions", headers=auth, json={{
+    "prompt": f'Please analyze the attached file.\n\nATTACHMENT:"{{file_url}}"\n'}}).json()
+session_url = "{url}/v1/sessions/" + session["session_id"]
+while (details := requests.get(session_url, headers=auth).json())["status_enum"] == "working":
+    time.sleep(0.5)
+for message in details["messages"]:
+    print(message["type"] + ": " + message["message"])
+END
 
 "#
         )

@@ -1,7 +1,8 @@
 //! The command line: what an operator and a user type.
 //!
 //! Errors go to standard error as one line with its causes, and the exit code is 1; what was typed
-//! wrong exits with 2. Commands that change the catalogue work beside a running server.
+//! wrong exits with 2. A command whose output nobody reads any more (`| head`) ends quietly with 141, as
+//! one that SIGPIPE ended. Commands that change the catalogue work beside a running server.
 
 mod admin;
 mod agents;
@@ -22,6 +23,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::DataFolder;
 use crate::config::{Config, Flags, Role};
 use crate::{example_agent, sessions};
+
+/// The exit code when nobody reads the output any more, as shells have it for SIGPIPE.
+const UNREAD: u8 = 141;
 
 /// A self-hosted attachment service for coding agents.
 #[derive(Debug, Parser)]
@@ -138,8 +142,9 @@ pub fn main() -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     match run(Cli::parse().command) {
         Ok(code) => code,
+        Err(error) if error.is::<Unread>() => ExitCode::from(UNREAD),
         Err(error) => {
-            eprintln!("satchel: {error:#}");
+            say(&format!("satchel: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -172,14 +177,32 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn within_runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(work);
+    // A command that ended early waits for nothing that it began, such as a name that is being looked up.
+    runtime.shutdown_background();
+    ended
 }
 
-/// Prints to standard output; a reader that goes away is no error.
+/// Nobody reads standard output any more.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads standard output any more")]
+struct Unread;
+
+/// Prints to standard output.
+///
+/// # Errors
+/// [`Unread`] if its reader went away; any other reason why it cannot be written.
 fn print(text: &str) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Unread.into()),
+        Err(error) => Err(error).context("standard output cannot be written"),
     }
+}
+
+/// Says a line on standard error; that nobody hears it is no error.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }

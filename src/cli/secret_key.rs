@@ -3,10 +3,20 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::bail;
+
 use super::print;
 use crate::sessions::secrets::make_key_file;
 
 pub(super) fn make(path: &Path) -> anyhow::Result<ExitCode> {
+    let folder = std::path::absolute(path)?;
+    if let Some(data) = folder.ancestors().skip(1).find(|folder| folder.join("satchel.db").exists()) {
+        bail!(
+            "{} lies in the data folder {}, so that a copy of the data would hold its key: name a place elsewhere",
+            path.display(),
+            data.display()
+        );
+    }
     let id = make_key_file(path)?;
     print(&format!(
         "wrote the key {id} to {path}\nstart the service with --secret-key-file {path}\n\

@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{ServeArgs, first_run, print};
+use super::{ServeArgs, Unread, first_run, print};
 use crate::app::{App, DataFolder, EXAMPLE_AGENT};
 use crate::config::{Config, Flags};
 use crate::sessions::contain::protect_self;
@@ -77,7 +77,11 @@ fn announce(
     if let Some(fresh) = fresh {
         text.push_str(&fresh.welcome(app.public_url(), folder, std::io::stdout().is_terminal()));
     }
-    print(&text)?;
+    if let Err(error) = print(&text)
+        && !error.is::<Unread>()
+    {
+        return Err(error);
+    }
     let address = address.map(tracing::field::display);
     tracing::info!(role = ?config.role, address, isolation = ?app.sandbox().isolation(), "ready");
     if config.default_agent().is_none() {

@@ -332,8 +332,10 @@ impl Config {
 fn read_file(path: &Path) -> Result<<Config as confique::Config>::Layer, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let syntax =
-        |error: toml::de::Error| ConfigError::Syntax { path: path.to_owned(), message: error.to_string() };
+    let syntax = |error: toml::de::Error| ConfigError::Syntax {
+        path: path.to_owned(),
+        message: error.to_string().trim_end().to_owned(),
+    };
     let table: toml::Table = toml::from_str(&text).map_err(syntax)?;
     let known: Vec<&str> = Config::META.fields.iter().map(|field| field.name).collect();
     for key in table.keys() {

@@ -172,6 +172,50 @@ async fn check_prompt_says_of_every_line_what_will_happen() {
 
     std::fs::write(prompt, format!("ATTACHMENT:\"{url}\"\n")).unwrap();
     app.cli(&args).await.success();
+
+    let elsewhere = ["check-prompt", prompt, "--public-url", "https://elsewhere.example"];
+    let told = app.cli(&elsewhere).await;
+    assert_eq!(told.status.code(), Some(1), "{told:#?}");
+    let said = "the service was taken to be https://elsewhere.example; --public-url names another";
+    assert!(told.stderr.contains(said), "{}", told.stderr);
+}
+
+#[tokio::test]
+async fn a_secret_key_is_not_made_in_a_data_folder() {
+    let app = TestApp::start().await;
+    let path = app.data().join("blobs").join("secret.key");
+    let refused = run(&["secret-key", path.to_str().unwrap()], &[]).await;
+    assert!(!refused.status.success() && !path.exists());
+    assert!(refused.stderr.contains("lies in the data folder"), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn lists_for_people_are_aligned() {
+    let app = TestApp::start().await;
+    app.key(&["--kind", "service-user", "--role", "account_admin", "--name", "the name"]).await;
+    app.key(&["--kind", "personal", "--name", "the name"]).await;
+    let listed = app.cli(&["keys", "list"]).await.success().stdout;
+    let columns: Vec<_> = listed.lines().filter_map(|row| row.find("the name")).collect();
+    assert!(columns.len() == 2 && columns[0] == columns[1], "{listed}");
+
+    let config = app.home().join("agents.toml");
+    std::fs::write(&config, "default_agent = \"a\"\n[agents.a]\nprogram = \"/bin/cat\"\n[agents.longer]\nkind = \"acp\"\nprogram = \"/bin/cat\"\n").unwrap();
+    let listed = app.cli(&["agents", "list", "--config", config.to_str().unwrap()]).await.success().stdout;
+    let columns: Vec<_> = listed.lines().filter_map(|row| row.find("/bin/cat")).collect();
+    assert!(columns.len() == 2 && columns[0] == columns[1], "{listed}");
+}
+
+#[tokio::test]
+async fn an_agent_that_no_configuration_names_is_said_so() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let refused = run(&["agents", "check", "claude", "--data", data.to_str().unwrap()], &[]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        refused.stderr.contains("the configuration names no agents; --config gives another file"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[tokio::test]

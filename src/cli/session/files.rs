@@ -1,7 +1,8 @@
 //! Files on their way to a service and back: streamed, verified by SHA-256, with progress on a terminal.
 //!
 //! A file that comes back is written under another name first and gets its own only when it is whole and its digest
-//! right. Its path stays below the folder, whatever it is called. Nothing is overwritten unless that is asked for.
+//! right. Its place is below the folder and its own, whatever it is called (see [`Places`]). Nothing is overwritten unless
+//! that is asked for.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -21,9 +22,10 @@ use tokio_util::io::ReaderStream;
 
 use super::Fetch;
 use super::client::Client;
+use super::places::Places;
 use super::show::{clean, size};
-use crate::attachments::filename::safe_name;
-use crate::cli::print;
+use crate::cli::say;
+use crate::hex;
 use crate::id::SessionId;
 
 /// Bytes read from a file at once.
@@ -68,7 +70,7 @@ pub(super) async fn upload(client: &Client, Upload { file, name, bytes }: Upload
     let sha256 = {
         let (digest, progress) = &mut *sent.lock().unwrap_or_else(PoisonError::into_inner);
         progress.clear();
-        hex(std::mem::take(digest))
+        hex::encode(std::mem::take(digest).finalize())
     };
     let response = answered.with_context(|| format!("{name} was not uploaded"))?;
     if let Some(theirs) = response.headers().get("x-content-sha256") {
@@ -78,39 +80,63 @@ pub(super) async fn upload(client: &Client, Upload { file, name, bytes }: Upload
         );
     }
     let answer: Value = response.json().await.map_err(reqwest::Error::without_url)?;
-    eprintln!("uploaded {} ({}) sha256 {sha256}", clean(&name), size(bytes));
+    say(&format!("uploaded {} ({}) sha256 {sha256}", clean(&name), size(bytes)));
     let url = if client.is_v3() { &answer["url"] } else { &answer };
     Ok(url.as_str().context("the service's answer has no URL")?.to_owned())
 }
 
-/// Downloads what a session handed back; whether all of it is there now. What was handed back twice under one path is
-/// taken as it was last.
+/// A file that was downloaded.
+pub(super) struct Saved<'a> {
+    place: PathBuf,
+    /// Whether it has the name that the session gave it.
+    renamed: bool,
+    receipt: &'a Value,
+}
+
+impl Saved<'_> {
+    /// Where it went, for people.
+    pub(super) fn line(&self) -> String {
+        let called = self.receipt["path"].as_str().map(clean).unwrap_or_default();
+        let of = if self.renamed { format!(", which is {called}") } else { String::new() };
+        format!("-- saved {}{of}\n", self.place.display())
+    }
+
+    /// The same for programs.
+    pub(super) fn json(&self) -> Value {
+        let Self { place, receipt, .. } = self;
+        json!({ "file": place.to_string_lossy(), "path": receipt["path"], "sha256": receipt["sha256"],
+                "size": receipt["size"] })
+    }
+}
+
+/// Downloads what a session handed back, and tells of each file; whether all of it is there now. What was handed back
+/// twice under one path is taken as it was last.
 pub(super) async fn download(
     client: &Client,
     id: &SessionId,
     fetch: &Fetch,
-    json: bool,
+    mut told: impl FnMut(&Saved) -> anyhow::Result<()>,
 ) -> anyhow::Result<bool> {
     let receipts = client.get(&client.sessions(&format!("/{id}/receipts"))).await?;
-    let mut files: Vec<(PathBuf, &Value)> = Vec::new();
+    let (mut places, mut files) = (Places::default(), Vec::<(&str, PathBuf, &Value)>::new());
     for receipt in receipts.as_array().into_iter().flatten().filter(|r| r["source"] == "devin") {
-        let path = safe_path(receipt["path"].as_str().unwrap_or_default());
-        files.retain(|(earlier, _)| *earlier != path);
-        files.push((path, receipt));
+        let path = receipt["path"].as_str().unwrap_or_default();
+        match files.iter_mut().find(|(earlier, ..)| *earlier == path) {
+            Some((.., last)) => *last = receipt,
+            None => files.push((path, places.of(path), receipt)),
+        }
     }
     let folder = fetch.output.as_deref().unwrap_or(Path::new(OUTPUT));
     let mut whole = true;
-    for (path, receipt) in files {
-        let target = folder.join(path);
+    for (path, place, receipt) in files {
+        let target = folder.join(&place);
         match fetch_one(client, receipt, &target, fetch.force).await {
-            Ok(()) if json => {
-                let line = json!({ "file": target.to_string_lossy(), "sha256": receipt["sha256"],
-                                   "size": receipt["size"] });
-                print(&format!("{line}\n"))?;
+            Ok(()) => {
+                let renamed = Path::new(path.strip_prefix("output/").unwrap_or(path)) != place;
+                told(&Saved { place: target, renamed, receipt })?;
             }
-            Ok(()) => drop(print(&format!("-- saved {}\n", target.display()))?),
             Err(error) => {
-                eprintln!("satchel: {error:#}");
+                say(&format!("satchel: {error:#}"));
                 whole = false;
             }
         }
@@ -121,7 +147,11 @@ pub(super) async fn download(
 async fn fetch_one(client: &Client, receipt: &Value, target: &Path, force: bool) -> anyhow::Result<()> {
     let shown = target.display();
     // Asked before the bytes are fetched, and once more when the file gets its name.
-    let taken = || format!("{shown} is there already and is not overwritten without --force");
+    let taken = || {
+        format!(
+            "{shown} is there already and is not overwritten without --force; --output names another folder"
+        )
+    };
     ensure!(force || target.symlink_metadata().is_err(), taken());
     let text = |name: &str| receipt[name].as_str().with_context(|| format!("a receipt has no {name}"));
     let (id, sha256) = (text("attachment_id")?, text("sha256")?);
@@ -151,8 +181,12 @@ async fn fetch_one(client: &Client, receipt: &Value, target: &Path, force: bool)
         file.write_all(&piece).with_context(unwritable)?;
     }
     progress.clear();
-    ensure!(hex(digest) == sha256, "{shown} arrived with another SHA-256 than its receipt says");
-    file.sync_all().with_context(unwritable)?;
+    ensure!(
+        hex::encode(digest.finalize()) == sha256,
+        "{shown} arrived with another SHA-256 than its receipt says"
+    );
+    // A disk that takes its time does not keep ^C waiting.
+    tokio::fs::File::from_std(file).sync_all().await.with_context(unwritable)?;
     let flags = if force { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
     match renameat_with(CWD, &part, CWD, target, flags).map_err(std::io::Error::from) {
         Ok(()) => {}
@@ -161,13 +195,6 @@ async fn fetch_one(client: &Client, receipt: &Value, target: &Path, force: bool)
     }
     drop(remains);
     Ok(())
-}
-
-/// A path below a folder from one that a receipt names: `output/` is left out, every step made harmless.
-fn safe_path(path: &str) -> PathBuf {
-    let path = path.strip_prefix("output/").unwrap_or(path);
-    let steps: PathBuf = path.split('/').filter(|step| !step.is_empty()).map(safe_name).collect();
-    if steps.as_os_str().is_empty() { PathBuf::from(safe_name("")) } else { steps }
 }
 
 /// What an unfinished download leaves goes with it.
@@ -208,38 +235,6 @@ impl Progress {
     fn clear(&mut self) {
         if self.said.take().is_some() {
             eprint!("\r\u{1b}[K");
-        }
-    }
-}
-
-fn hex(digest: Sha256) -> String {
-    use std::fmt::Write as _;
-    digest.finalize().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_path_of_a_receipt_leaves_the_folder() {
-        for (path, expected) in [
-            ("output/report.md", "report.md"),
-            ("output/a/b.txt", "a/b.txt"),
-            ("output/../../etc/passwd", "file/file/etc/passwd"),
-            ("/etc/passwd", "etc/passwd"),
-            ("output/./x", "file/x"),
-            ("output/", "file"),
-        ] {
-            let safe = safe_path(path);
-            assert!(
-                safe.components().all(|step| matches!(step, std::path::Component::Normal(_))),
-                "{safe:?}"
-            );
-            assert_eq!(safe, PathBuf::from(expected), "{path}");
         }
     }
 }

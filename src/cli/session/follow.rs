@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Refused};
 use super::show;
-use crate::cli::print;
+use crate::cli::{print, say};
 use crate::id::SessionId;
 
 /// The service sends something at least every 15 s; after this much silence the connection is taken for dead.
@@ -159,7 +159,7 @@ impl<'a> Stream<'a> {
             Ok(Err(_)) | Err(_) => {}
         }
         if self.lost.is_none() {
-            eprintln!("satchel: the connection is lost; trying again");
+            say("satchel: the connection is lost; trying again");
         }
         if self.lost.get_or_insert_with(Instant::now).elapsed() > GIVE_UP {
             bail!("the service was not reached again within {} s", GIVE_UP.as_secs());

@@ -5,27 +5,25 @@
 //! key comes from the environment or a file, never from an argument.
 
 mod client;
+mod early;
 mod files;
 mod follow;
+mod places;
+mod run;
 mod show;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::ensure;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use self::client::{Client, Connection};
-use self::follow::{Outcome, Until};
-use super::print;
+use self::early::unless_ended;
+use self::follow::Until;
+use super::{print, say};
 use crate::id::SessionId;
-
-/// The exit code of a run that took longer than `--timeout`, as timeout(1) has it.
-const TIMED_OUT: u8 = 124;
-/// The exit code after ^C, as shells have it.
-const INTERRUPTED: u8 = 130;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SessionCommand {
@@ -33,7 +31,7 @@ pub(super) enum SessionCommand {
     ///
     /// Exits with 0 when the turn ended well, 1 when it did not, 124 when it took longer than --timeout. ^C leaves the
     /// session running.
-    Run(Run),
+    Run(run::Run),
     /// List sessions, newest first.
     List(List),
     /// Show a session: where it stands, what was said, its files.
@@ -44,32 +42,6 @@ pub(super) enum SessionCommand {
     Stop(Stop),
     /// Print what happened in a session, in order.
     Logs(Logs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Run {
-    /// What the agent is to do.
-    #[arg(long, value_name = "TEXT", required_unless_present = "prompt_file")]
-    prompt: Option<String>,
-    /// File with what the agent is to do; `-` for standard input.
-    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
-    prompt_file: Option<PathBuf>,
-    /// Files for the agent; may be repeated.
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    attach: Vec<PathBuf>,
-    /// A title for people.
-    #[arg(long)]
-    title: Option<String>,
-    /// A tag; may be repeated.
-    #[arg(long, value_name = "TAG")]
-    tag: Vec<String>,
-    /// Give up following after that many seconds; the session goes on.
-    #[arg(long, value_name = "SECONDS")]
-    timeout: Option<u64>,
-    #[command(flatten)]
-    fetch: Fetch,
-    #[command(flatten)]
-    common: Common,
 }
 
 #[derive(Debug, Args)]
@@ -114,8 +86,8 @@ pub(super) struct Send {
     /// What to say.
     #[arg(long, value_name = "TEXT")]
     message: String,
-    /// Files for the agent; may be repeated.
-    #[arg(long, value_name = "FILE", num_args = 1..)]
+    /// A file for the agent; may be repeated.
+    #[arg(long, value_name = "FILE")]
     attach: Vec<PathBuf>,
     #[command(flatten)]
     common: Common,
@@ -151,54 +123,15 @@ struct Common {
 }
 
 pub(super) async fn run(command: SessionCommand) -> anyhow::Result<ExitCode> {
+    let silence = || ();
     match command {
-        SessionCommand::Run(command) => start(command).await,
-        SessionCommand::List(command) => list(command).await,
-        SessionCommand::Show(command) => show(command).await,
-        SessionCommand::Send(command) => send(command).await,
-        SessionCommand::Stop(command) => stop(command).await,
-        SessionCommand::Logs(command) => logs(command).await,
+        SessionCommand::Run(command) => run::start(command).await,
+        SessionCommand::List(command) => unless_ended(list(command), silence).await,
+        SessionCommand::Show(command) => unless_ended(show(command), silence).await,
+        SessionCommand::Send(command) => unless_ended(send(command), silence).await,
+        SessionCommand::Stop(command) => unless_ended(stop(command), silence).await,
+        SessionCommand::Logs(command) => unless_ended(logs(command), silence).await,
     }
-}
-
-async fn start(command: Run) -> anyhow::Result<ExitCode> {
-    let prompt = match (&command.prompt, &command.prompt_file) {
-        (Some(prompt), _) => prompt.clone(),
-        (None, Some(path)) if path.as_os_str() == "-" => {
-            std::io::read_to_string(std::io::stdin()).context("standard input cannot be read as UTF-8")?
-        }
-        (None, Some(path)) => std::fs::read_to_string(path)
-            .with_context(|| format!("{} cannot be read as UTF-8", path.display()))?,
-        (None, None) => bail!("there is no prompt: give --prompt or --prompt-file"),
-    };
-    let json = command.common.json;
-    let client = Client::connect(&command.common.connection).await?;
-    let prompt = with_files(&client, &prompt, &command.attach).await?;
-    let asked = json!({ "prompt": prompt, "title": command.title, "tags": command.tag });
-    let created = client.post(&client.sessions(""), &asked).await?;
-    show::notices(&created);
-    let id: SessionId = created["session_id"]
-        .as_str()
-        .and_then(|id| id.parse().ok())
-        .context("the service's answer names no session")?;
-    eprintln!("session {id}");
-    let limit = command.timeout.map_or(Duration::MAX, Duration::from_secs);
-    let outcome = tokio::select! {
-        outcome = follow::follow(&client, &id, Until::Idle, json) => outcome?,
-        () = tokio::time::sleep(limit) => {
-            eprintln!("satchel: no end within {} s; {}", limit.as_secs(), goes_on(&id));
-            return Ok(ExitCode::from(TIMED_OUT));
-        }
-        _ = tokio::signal::ctrl_c() => {
-            eprintln!("\nsatchel: {}", goes_on(&id));
-            return Ok(ExitCode::from(INTERRUPTED));
-        }
-    };
-    let fetched = files::download(&client, &id, &command.fetch, json).await?;
-    if let Outcome::Failed(standing) = &outcome {
-        eprintln!("satchel: the session stands at {standing}; its last message says why");
-    }
-    Ok(if fetched && outcome == Outcome::Well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn list(command: List) -> anyhow::Result<ExitCode> {
@@ -213,10 +146,17 @@ async fn list(command: List) -> anyhow::Result<ExitCode> {
         return print(&format!("{sessions:#}\n"));
     }
     let rows = sessions.as_array().map(Vec::as_slice).unwrap_or_default();
+    if rows.is_empty() {
+        say("no sessions");
+    }
     print(&rows.iter().map(show::row).collect::<String>())
 }
 
 async fn show(command: Show) -> anyhow::Result<ExitCode> {
+    ensure!(
+        command.download || (command.fetch.output.is_none() && !command.fetch.force),
+        "--output and --force are for what comes back: add --download to fetch it"
+    );
     let client = Client::connect(&command.common.connection).await?;
     let (id, json) = (&command.id, command.common.json);
     let mut session = client.get(&client.sessions(&format!("/{id}"))).await?;
@@ -228,14 +168,23 @@ async fn show(command: Show) -> anyhow::Result<ExitCode> {
             messages.push(event.data);
         }
     }
+    if !json {
+        print(&show::session(&session, &messages, &receipts))?;
+    }
+    let mut saved = Vec::new();
+    let told = |file: &files::Saved| {
+        saved.push(file.json());
+        if json { Ok(()) } else { print(&file.line()).map(drop) }
+    };
+    let fetched = !command.download || files::download(&client, id, &command.fetch, told).await?;
     if json {
         session["messages"] = Value::Array(messages);
         session["receipts"] = receipts;
+        if command.download {
+            session["saved"] = Value::Array(saved);
+        }
         print(&format!("{session:#}\n"))?;
-    } else {
-        print(&show::session(&session, &messages, &receipts))?;
     }
-    let fetched = !command.download || files::download(&client, id, &command.fetch, false).await?;
     Ok(if fetched { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -249,7 +198,7 @@ async fn send(command: Send) -> anyhow::Result<ExitCode> {
     if command.common.json {
         return print(&format!("{sent:#}\n"));
     }
-    eprintln!("sent; to follow: satchel session logs {} --follow", command.id);
+    say(&format!("sent; to follow: satchel session logs {} --follow", command.id));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -283,8 +232,4 @@ async fn with_files(client: &Client, text: &str, paths: &[PathBuf]) -> anyhow::R
         text.push_str(&format!("ATTACHMENT:\"{url}\""));
     }
     Ok(text)
-}
-
-fn goes_on(id: &SessionId) -> String {
-    format!("the session goes on; to follow it again: satchel session logs {id} --follow")
 }

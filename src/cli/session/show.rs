@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::cli::say;
+
 /// An event as text; `None` for one that says nothing to people.
 pub(super) fn event(kind: &str, data: &Value) -> Option<String> {
     let text = |name: &str| data[name].as_str().map(clean);
@@ -26,10 +28,13 @@ pub(super) fn event(kind: &str, data: &Value) -> Option<String> {
 pub(super) fn row(session: &Value) -> String {
     let text = |name: &str| session[name].as_str().map(clean).unwrap_or_default();
     let created = match session["created_at"].as_i64() {
-        Some(seconds) => crate::clock::Moment(seconds * 1_000_000).iso8601(),
+        Some(seconds) => crate::clock::Moment::from_seconds(seconds).iso8601(),
         None => text("created_at"),
     };
-    format!("{}  {:<26}  {created}  {}\n", text("session_id"), standing(session), text("title"))
+    // To the second.
+    let created = created.get(..19).map_or(created.clone(), |second| format!("{second}Z"));
+    let row = format!("{}  {:<26}  {created}  {}", text("session_id"), standing(session), text("title"));
+    row.trim_end().to_owned() + "\n"
 }
 
 /// A session with what was said and its files.
@@ -40,6 +45,10 @@ pub(super) fn session(session: &Value, messages: &[Value], receipts: &Value) -> 
     }
     for file in receipts.as_array().into_iter().flatten() {
         all.push_str(&receipt(file).unwrap_or_default());
+    }
+    if !session["structured_output"].is_null() {
+        let _ =
+            writeln!(all, "-- structured output\n{}", clean(&format!("{:#}", session["structured_output"])));
     }
     all
 }
@@ -59,12 +68,13 @@ pub(super) fn standing(status: &Value) -> String {
 pub(super) fn notices(answer: &Value) {
     for notice in answer["notices"].as_array().into_iter().flatten() {
         let reason = notice["reason"].as_str().map(clean).unwrap_or_default();
-        match (notice["line"].as_u64(), notice["column"].as_u64()) {
-            (Some(line @ 1..), Some(column)) => eprintln!("notice: line {line}, column {column}: {reason}"),
-            _ => eprintln!("notice: {reason}"),
-        }
+        let place = match (notice["line"].as_u64(), notice["column"].as_u64()) {
+            (Some(line @ 1..), Some(column)) => format!("line {line}, column {column}: "),
+            _ => String::new(),
+        };
+        say(&format!("notice: {place}{reason}"));
         for line in notice["corrected"].as_str().into_iter().flat_map(str::lines) {
-            eprintln!("  write: {}", clean(line));
+            say(&format!("  write: {}", clean(line)));
         }
     }
 }

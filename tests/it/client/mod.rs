@@ -10,6 +10,9 @@ use tokio::process::{Child, Command};
 use crate::support::sessions::*;
 use crate::support::*;
 
+mod early;
+mod said;
+
 /// A person at a shell in a folder beside the data folder, with a key in the environment.
 struct Shell {
     url: String,
@@ -130,6 +133,7 @@ async fn a_run_with_json_prints_every_event_on_a_line_and_reads_the_prompt_from_
     let lines: Vec<Value> = told.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (file, events) = lines.split_last().unwrap();
     assert_eq!((&file["file"], &file["sha256"]), (&json!("./output/deep/one.txt"), &json!(sha256(b"1\n"))));
+    assert_eq!(file["path"], "output/deep/one.txt");
     assert_eq!(shell.read("output/deep/one.txt"), "1\n");
     let ids: Vec<_> = events.iter().map(|event| event["id"].as_u64().unwrap()).collect();
     assert_eq!(ids, (1..=events.len() as u64).collect::<Vec<_>>());
@@ -218,6 +222,23 @@ async fn a_file_that_is_there_is_overwritten_only_with_force() {
 }
 
 #[tokio::test]
+async fn files_whose_names_become_one_are_numbered_and_it_is_said_which_is_which() {
+    let script = "echo dot > output/.env; echo line > output/_env; echo upper > output/_ENV";
+    let app = TestApp::with_agent("", script).await;
+    let shell = Shell::of(&app, &app.v3());
+    let told = shell.run(&["run", "--prompt", "Go."]).await.code(0);
+    // In the order in which they were handed back: sorted by path.
+    for (name, of, bytes) in [
+        ("_env", ", which is output/.env", "dot\n"),
+        ("_ENV-2", ", which is output/_ENV", "upper\n"),
+        ("_env-3", ", which is output/_env", "line\n"),
+    ] {
+        assert!(told.out.contains(&format!("-- saved ./output/{name}{of}\n")), "{}", told.out);
+        assert_eq!(shell.read(&format!("output/{name}")), bytes);
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_rots_in_the_store_is_not_saved() {
     let app = TestApp::with_agent("", "head -c 100000 /dev/urandom > output/large.bin").await;
     let shell = Shell::of(&app, &app.v3());
@@ -246,26 +267,6 @@ async fn a_run_that_fails_exits_with_1_and_one_that_takes_too_long_with_124() {
     assert!(told.err.contains(&format!("satchel session logs {} --follow", session.id)), "{}", told.err);
     app.written(&session, "ready").await;
     assert_eq!(session.standing().await, "running/working", "the session goes on");
-}
-
-#[tokio::test]
-async fn an_interrupted_run_leaves_the_session_running_and_says_how_to_follow_it() {
-    let app = TestApp::with_agent("", AT_WORK).await;
-    let user = app.v3();
-    let shell = Shell::of(&app, &user);
-    let mut child = shell.start(&["run", "--prompt", "Wait."]);
-    let session = only_session(&user).await;
-    app.written(&session, "ready").await;
-    let pid = rustix::process::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
-    // What is shown comes from a command that hears the signal.
-    let mut lines = tokio::io::BufReader::new(child.stdout.take().unwrap()).lines();
-    while lines.next_line().await.unwrap().expect("the run shows what happens") != "-- running/working" {}
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let told = end_of(child).await.code(130);
-    assert!(told.err.contains(&format!("satchel session logs {} --follow", session.id)), "{}", told.err);
-    assert_eq!(session.standing().await, "running/working");
-    app.let_go(&session);
-    session.until_waiting().await;
 }
 
 #[tokio::test]
