@@ -171,6 +171,9 @@ impl Agent {
         if prompt.contains("attack") && self.is("flood-ids-later") {
             self.flood_ids();
         }
+        if self.is("late") {
+            self.say_late();
+        }
         if self.is("leave") {
             std::process::exit(0);
         }
@@ -281,6 +284,20 @@ impl Agent {
             }
         }
         hang();
+    }
+
+    /// Says something once its turn has ended, a character of it in two halves.
+    fn say_late(&self) {
+        while !Path::new("late").exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = fs::remove_file("late");
+        for half in ["One thing more: \\ud83d", "\\ude00"] {
+            let said = json!({ "sessionUpdate": "agent_message_chunk", "content": text("HALF") });
+            let params = json!({ "sessionId": "s", "update": said });
+            let line = json!({ "jsonrpc": "2.0", "method": "session/update", "params": params }).to_string();
+            self.print(&line.replace("HALF", half));
+        }
     }
 
     fn say(&self, words: &str) {

@@ -65,8 +65,9 @@ pub(super) trait Agent: Send {
     /// Whether it can be given another prompt.
     fn lives(&self) -> bool;
 
-    /// Waits, between turns, until it is gone by itself, and says how. Safe to drop and call again.
-    fn gone(&mut self) -> BoxFuture<'_, Failure>;
+    /// Waits, between turns, until it is gone by itself, and says how. What it tells meanwhile goes to `told`. Safe to
+    /// drop and call again.
+    fn gone(&mut self, told: mpsc::Sender<Told>) -> BoxFuture<'_, Failure>;
 
     /// Ends it and everything that it started; answers when nothing of it is left.
     fn stop(self: Box<Self>) -> BoxFuture<'static, ()>;

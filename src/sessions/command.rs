@@ -214,7 +214,7 @@ impl Agent for CommandAgent {
         false
     }
 
-    fn gone(&mut self) -> BoxFuture<'_, Failure> {
+    fn gone(&mut self, _: mpsc::Sender<Told>) -> BoxFuture<'_, Failure> {
         Box::pin(std::future::pending())
     }
 

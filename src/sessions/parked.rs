@@ -12,14 +12,14 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::agent::Failure;
+use super::agent::{Failure, Told};
 use super::leaving::{After, Report};
 use super::store::{self, Claim};
-use super::turn::{Living, WorkError};
+use super::turn::{Living, TOLD_QUEUE, WorkError};
 use super::workspace::Workspace;
 use super::{Sessions, words};
 use crate::clock;
@@ -148,6 +148,29 @@ impl Sessions {
         living: &mut Living,
         place: &Place,
     ) -> Result<Next, WorkError> {
+        // What the agent says between turns is written down as it comes.
+        let (tell, told) = mpsc::channel(TOLD_QUEUE);
+        let held = claim.clone();
+        let most = self.settings.agents.get(&held.agent).map_or(0, |agent| agent.command.max_output_bytes);
+        let cancel = hold.cancel.clone();
+        let mut writing = pin!(self.write_down(&held, told, most, &cancel));
+        let next = tokio::select! {
+            biased;
+            next = self.wait_for_next(claim, hold, living, place, tell) => next,
+            written = &mut writing => return Err(written.err().unwrap_or(WorkError::Lost)),
+        };
+        writing.await?;
+        next
+    }
+
+    async fn wait_for_next(
+        &self,
+        claim: &mut Claim,
+        hold: &mut Hold,
+        living: &mut Living,
+        place: &Place,
+        tell: mpsc::Sender<Told>,
+    ) -> Result<Next, WorkError> {
         let idle = place.since + self.settings.idle_limit;
         // One wait for a slot outlives the looks at the session, so that it keeps its place among those who wait.
         let mut slot = pin!(Arc::clone(&hold.slots).acquire_owned());
@@ -160,7 +183,7 @@ impl Sessions {
                 biased;
                 () = hold.cancel.cancelled() => return Ok(Next::Cancelled),
                 () = hold.shutdown.cancelled() => return Ok(Next::Shutdown),
-                failure = living.agent.gone() => return Ok(Next::Gone(failure)),
+                failure = living.agent.gone(tell.clone()) => return Ok(Next::Gone(failure)),
                 taken = &mut slot, if ready => {
                     let Ok(taken) = taken else { return Ok(Next::Shutdown) };
                     // Not raced with anything: a transaction that is dropped half-way may still be committed.

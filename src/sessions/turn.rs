@@ -30,7 +30,7 @@ use crate::db::{DbError, Tx};
 use crate::id::AttachmentId;
 
 /// Pieces of what an agent tells that wait to be written down.
-const TOLD_QUEUE: usize = 64;
+pub(super) const TOLD_QUEUE: usize = 64;
 
 /// Why a claim was not brought to its end.
 #[derive(Debug, thiserror::Error)]

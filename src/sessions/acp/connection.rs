@@ -5,6 +5,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use agent_client_protocol::v1::{ConnectionTo, Responder};
 use agent_client_protocol::{
@@ -24,6 +25,8 @@ use crate::sessions::agent::Told;
 
 /// Updates that wait to be read; behind them the agent waits.
 const QUEUE: usize = 16;
+/// After how long without an update what an agent says between turns is complete.
+const QUIET: Duration = Duration::from_millis(500);
 /// Bytes of an agent's error that are passed on.
 const MAX_ERROR_BYTES: usize = 2000;
 
@@ -35,6 +38,8 @@ pub(super) struct Connection {
     oddities: Arc<Oddities>,
     cancelling: Arc<AtomicBool>,
     step: &'static str,
+    /// Whether it said something since the last turn that may go on.
+    speaking: bool,
 }
 
 /// A hand on a connection that ends the turn.
@@ -111,7 +116,7 @@ impl Connection {
         });
         let driver = AbortOnDropHandle::new(driver);
         let link = link.await.map_err(io::Error::other)?;
-        Ok(Self { link, _driver: driver, updates, oddities, cancelling, step: "initialize" })
+        Ok(Self { link, _driver: driver, updates, oddities, cancelling, step: "initialize", speaking: false })
     }
 
     /// Sends a request and waits for its result. Meanwhile updates go to `told`, or nowhere; all that came before the
@@ -150,9 +155,25 @@ impl Connection {
         Canceller { link: self.link.clone(), cancelling: Arc::clone(&self.cancelling) }
     }
 
-    /// Reads on between turns; answers when the agent will not write any more.
-    pub(super) async fn closed(&mut self) {
-        while self.updates.recv().await.is_some() {}
+    /// Reads on between turns; answers when the agent will not write any more. What it tells goes to `told`, with a pause
+    /// once it is quiet. Dropped, it loses nothing.
+    pub(super) async fn closed(&mut self, told: &mpsc::Sender<Told>) {
+        loop {
+            // Room first: what was received and then dropped would be lost.
+            let Ok(room) = told.reserve().await else { return };
+            let wait = if self.speaking { QUIET } else { Duration::MAX };
+            match tokio::time::timeout(wait, self.updates.recv()).await {
+                Ok(Some(update)) => {
+                    self.speaking = true;
+                    room.send(update);
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    self.speaking = false;
+                    room.send(Told::Pause);
+                }
+            }
+        }
     }
 
     /// What was asked last.

@@ -9,6 +9,7 @@ mod connection;
 mod handshake;
 mod lines;
 mod permissions;
+mod pieces;
 mod process;
 mod unanswered;
 mod updates;
@@ -218,11 +219,11 @@ impl Agent for AcpAgent {
         !self.process.is_over()
     }
 
-    fn gone(&mut self) -> BoxFuture<'_, Failure> {
-        Box::pin(async {
+    fn gone(&mut self, told: mpsc::Sender<Told>) -> BoxFuture<'_, Failure> {
+        Box::pin(async move {
             let Process { connection, control, .. } = &mut self.process;
             tokio::select! {
-                () = connection.closed() => {}
+                () = connection.closed(&told) => {}
                 _ = control.ended() => {}
             }
             match self.process.end().await {

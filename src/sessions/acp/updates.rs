@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::pieces::Pieces;
 use crate::sessions::agent::Told;
 
 /// Bytes of JSON that one event keeps.
@@ -26,6 +27,7 @@ const MAX_NAME_BYTES: usize = 1000;
 pub(super) struct Reader {
     max_text_bytes: usize,
     message: Option<String>,
+    pieces: Pieces,
 }
 
 /// What is read of an update, however large it is.
@@ -48,19 +50,28 @@ struct Head<'a> {
     status: Option<&'a RawValue>,
 }
 
-/// A block of content that is text.
+/// A block of content.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Content<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     r#type: Cow<'a, str>,
     #[serde(borrow)]
-    text: Cow<'a, str>,
+    text: Option<&'a RawValue>,
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    uri: Option<&'a RawValue>,
+    #[serde(borrow)]
+    mime_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    resource: Option<&'a RawValue>,
 }
 
 impl Reader {
     /// `max_text_bytes`: more of one piece of text is not kept.
     pub(super) fn new(max_text_bytes: usize) -> Self {
-        Self { max_text_bytes, message: None }
+        Self { max_text_bytes, message: None, pieces: Pieces::default() }
     }
 
     /// What an update tells; `None` for one that is not understood.
@@ -85,16 +96,17 @@ impl Reader {
 
     fn text(&mut self, head: &Head<'_>) -> Option<Vec<Told>> {
         let content: Content<'_> = serde_json::from_str(head.content?.get()).ok()?;
-        if content.r#type != "text" {
-            return None;
-        }
+        let text = match &*content.r#type {
+            "text" => self.pieces.read(content.text?)?,
+            _ => instead_of(&content),
+        };
         let message = head.message_id.and_then(name);
         let mut told = Vec::new();
         if message.is_some() && message != self.message {
             told.push(Told::Pause);
             self.message = message;
         }
-        let mut rest = &content.text[..content.text.floor_char_boundary(self.max_text_bytes)];
+        let mut rest = &text[..text.floor_char_boundary(self.max_text_bytes)];
         // What waits to be written is counted in pieces, so none is large.
         while !rest.is_empty() {
             let (piece, more) = rest.split_at(rest.floor_char_boundary(MAX_PIECE_BYTES));
@@ -102,6 +114,25 @@ impl Reader {
             rest = more;
         }
         Some(told)
+    }
+}
+
+/// What stands for content that no message can hold.
+fn instead_of(content: &Content<'_>) -> String {
+    let said = |raw: Option<&RawValue>| raw.and_then(name).unwrap_or_default();
+    let (kind, uri) = (&content.r#type, said(content.uri));
+    match (&**kind, content.resource) {
+        ("resource_link", _) => format!("[{}]({uri})", said(content.name)),
+        ("resource", Some(inner)) => {
+            let inner: Option<Content<'_>> = serde_json::from_str(inner.get()).ok();
+            let uri = inner.and_then(|inner| inner.uri.and_then(name)).unwrap_or_default();
+            format!("[a resource that is not kept: {uri}; files come back through output/]")
+        }
+        _ => {
+            let mut kind = kind.to_string();
+            kind.truncate(kind.floor_char_boundary(MAX_NAME_BYTES));
+            format!("[{kind} {} that is not kept; files come back through output/]", said(content.mime_type))
+        }
     }
 }
 
@@ -155,8 +186,17 @@ mod tests {
         let text = |text: &str| json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}});
         assert_eq!(read(&text("hi")), Some(vec![Told::Text("hi".to_owned())]));
         assert_eq!(read(&text(&"ä".repeat(900))), Some(vec![Told::Text("ä".repeat(500))]));
-        let image = json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "image", "data": ""}});
-        assert_eq!(read(&image), None);
+        let said = |content: Value| {
+            let told = read(&json!({"sessionUpdate": "agent_message_chunk", "content": content})).unwrap();
+            let [Told::Text(text)] = &told[..] else { panic!("{told:?}") };
+            text.clone()
+        };
+        let image = said(json!({"type": "image", "mimeType": "image/png", "data": "AAAA"}));
+        assert_eq!(image, "[image image/png that is not kept; files come back through output/]");
+        let link = said(json!({"type": "resource_link", "name": "a.txt", "uri": "file:///a.txt"}));
+        assert_eq!(link, "[a.txt](file:///a.txt)");
+        let resource = said(json!({"type": "resource", "resource": {"uri": "file:///b", "text": "x"}}));
+        assert!(resource.contains("file:///b"), "{resource}");
         assert_eq!(read(&json!({"sessionUpdate": "agent_thought_chunk"})), Some(vec![Told::Pause]));
         assert_eq!(read(&json!({"sessionUpdate": "session_info_update"})), Some(Vec::new()));
         assert_eq!(read(&json!({"sessionUpdate": "of_tomorrow"})), None);

@@ -90,6 +90,25 @@ async fn what_an_agent_does_is_told_while_it_does_it_and_it_lives_on() {
 }
 
 #[tokio::test]
+async fn what_an_agent_says_between_its_turns_is_told_at_once() {
+    let scene = Scene::with("late", "", "").await;
+    let session = scene.open("hello").await;
+    session.until_waiting().await;
+    let before = session.answers().await.len();
+    std::fs::write(scene.app.workspace(&session).join("late"), "").unwrap();
+    let said = eventually("it is told", async || session.answers().await.get(before).cloned()).await;
+    assert_eq!(said, "One thing more: \u{1f600}");
+    assert_eq!(session.standing().await, "running/waiting_for_user");
+    session.say("again").await;
+    session.until_waiting().await;
+    std::fs::write(scene.app.workspace(&session).join("late"), "").unwrap();
+    eventually("it is told again", async || {
+        (session.answers().await.iter().filter(|text| **text == said).count() == 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_agent_that_waits_takes_no_slot() {
     let scene = Scene::with("good", "session_slots = 1\nsessions_per_org = 1", "").await;
     let first = scene.open("one").await;
