@@ -44,7 +44,7 @@ async fn a_turn_that_is_cut_short_again_and_again_is_given_up() {
     }
     session.until("suspended/error").await;
     let said = session.answers().await.pop().unwrap();
-    assert!(said.contains("stopped 3 times"), "{said}");
+    assert!(said.contains("cut short 3 times"), "{said}");
     assert_eq!(app.written(&session, "runs").await, "x\nx\nx\n");
     session.say("go on").await;
     app.written(&session, "ready").await;
