@@ -50,7 +50,14 @@ impl Upload {
         let name = name.with_context(|| format!("{} has no name in UTF-8", path.display()))?.to_owned();
         let meta = tokio::fs::metadata(path).await.with_context(unreadable)?;
         ensure!(meta.is_file(), "{} is no regular file", path.display());
-        let file = tokio::fs::File::open(path).await.with_context(unreadable)?;
+        let mut file = tokio::fs::File::open(path).await.with_context(unreadable)?;
+        // What the kernel makes up as it is read (proc(5)) says that it has no bytes.
+        let is_as_long = meta.len() > 0 || file.read(&mut [0]).await.with_context(unreadable)? == 0;
+        ensure!(
+            is_as_long,
+            "{} says that it has 0 bytes, and has more: copy it, and hand the copy over",
+            path.display()
+        );
         Ok(Self { file, name, bytes: meta.len() })
     }
 }
@@ -107,6 +114,13 @@ impl Saved<'_> {
         json!({ "file": place.to_string_lossy(), "path": receipt["path"], "sha256": receipt["sha256"],
                 "size": receipt["size"] })
     }
+}
+
+/// Makes sure that there can be a folder for what comes back, where one was named.
+pub(super) fn prepare(fetch: &Fetch) -> anyhow::Result<()> {
+    let Some(folder) = &fetch.output else { return Ok(()) };
+    let unusable = || format!("{} cannot be the folder for what comes back", folder.display());
+    std::fs::create_dir_all(folder).with_context(unusable)
 }
 
 /// Downloads what a session handed back, and tells of each file; whether all of it is there now. What was handed back

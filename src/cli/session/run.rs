@@ -66,6 +66,7 @@ enum Stage {
 pub(super) async fn start(command: Run) -> anyhow::Result<ExitCode> {
     // Before ^C is taken over, so that it ends a wait for standard input as it does elsewhere.
     let prompt = prompt(&command.asked)?;
+    files::prepare(&command.fetch)?;
     ensure!(!prompt.trim().is_empty() || !command.attach.is_empty(), "the prompt is empty");
     let stage = RefCell::new(Stage::Before);
     early::unless_ended(work(&command, &prompt, &stage), || {
@@ -91,6 +92,9 @@ async fn work(command: &Run, prompt: &str, stage: &RefCell<Stage>) -> anyhow::Re
         .context("the service's answer names no session")?;
     stage.replace(Stage::Session(id.clone()));
     say(&format!("session {id}"));
+    if json {
+        print(&format!("{}\n", json!({ "event": "session", "data": created })))?;
+    }
     let limit = command.timeout.map_or(Duration::MAX, Duration::from_secs);
     let Ok(outcome) = tokio::time::timeout(limit, follow(&client, &id, Until::Idle, json)).await else {
         say(&format!("satchel: no end within {} s; {}", limit.as_secs(), goes_on(&id)));
@@ -100,6 +104,9 @@ async fn work(command: &Run, prompt: &str, stage: &RefCell<Stage>) -> anyhow::Re
     let told =
         |file: &files::Saved| print(&if json { format!("{}\n", file.json()) } else { file.line() }).map(drop);
     let fetched = files::download(&client, &id, &command.fetch, told).await?;
+    if !fetched {
+        say(&format!("to fetch what was not saved: satchel session show {id} --download"));
+    }
     if let Outcome::Failed(standing) = &outcome {
         say(&format!("satchel: the session stands at {standing}; its last message says why"));
     }

@@ -33,7 +33,8 @@ pub(super) fn row(session: &Value) -> String {
     };
     // To the second.
     let created = created.get(..19).map_or(created.clone(), |second| format!("{second}Z"));
-    let row = format!("{}  {:<26}  {created}  {}", text("session_id"), standing(session), text("title"));
+    let title = text("title").replace(['\n', '\t'], " ");
+    let row = format!("{}  {:<26}  {created}  {title}", text("session_id"), standing(session));
     row.trim_end().to_owned() + "\n"
 }
 

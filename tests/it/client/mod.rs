@@ -132,6 +132,9 @@ async fn a_run_with_json_prints_every_event_on_a_line_and_reads_the_prompt_from_
     let told = shell.run(&["run", "--prompt-file", "prompt.txt", "--json"]).await.code(0);
     let lines: Vec<Value> = told.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (file, events) = lines.split_last().unwrap();
+    let (created, events) = events.split_first().unwrap();
+    assert_eq!(created["event"], "session");
+    assert_eq!(created["data"]["session_id"], told.session(&app.v3()).id);
     assert_eq!((&file["file"], &file["sha256"]), (&json!("./output/deep/one.txt"), &json!(sha256(b"1\n"))));
     assert_eq!(file["path"], "output/deep/one.txt");
     assert_eq!(shell.read("output/deep/one.txt"), "1\n");

@@ -72,3 +72,18 @@ async fn a_session_is_shown_and_downloaded_as_one_json_with_what_was_saved_in_it
     let saved = &shown["saved"][0];
     assert_eq!((&saved["file"], &saved["path"]), (&json!("./output/one.txt"), &json!("output/one.txt")));
 }
+
+#[tokio::test]
+async fn what_cannot_go_well_is_found_before_anything_is_sent() {
+    let app = TestApp::with_agent("", ECHO).await;
+    let shell = Shell::of(&app, &app.v3());
+    shell.write("file", "");
+    let told = shell.run(&["run", "--prompt", "Hello.", "--output", "file/results"]).await.code(1);
+    assert!(told.err.contains("file/results cannot be the folder for what comes back"), "{}", told.err);
+    let told = shell.run(&["run", "--prompt", "Hello.", "--attach", "/proc/cpuinfo"]).await.code(1);
+    assert!(told.err.contains("/proc/cpuinfo says that it has 0 bytes, and has more"), "{}", told.err);
+    assert_eq!(app.count("SELECT COUNT(*) FROM sessions").await, 0);
+    shell.run(&["run", "--prompt", "Hello.", "--attach", "file", "--title", "one\nrow"]).await.code(0);
+    let told = shell.run(&["list"]).await.code(0);
+    assert!(told.out.lines().count() == 1 && told.out.ends_with("one row\n"), "{}", told.out);
+}
