@@ -174,6 +174,13 @@ impl Agent {
         if self.is("late") {
             self.say_late();
         }
+        if self.is("silent") {
+            // It becomes a program that has no standard output, and notes each SIGTERM that it ignores.
+            let script = "trap 'echo >> terminated' TERM; while :; do sleep 0.02; done";
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", script, &self.token]).stdout(std::process::Stdio::null());
+            let _ = std::os::unix::process::CommandExt::exec(&mut shell);
+        }
         if self.is("leave") {
             std::process::exit(0);
         }

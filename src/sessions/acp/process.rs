@@ -178,12 +178,15 @@ impl Process {
         self.over
     }
 
-    /// SIGTERM, then after `grace` SIGKILL; answers when nothing of it is left. A process that is gone stays so.
+    /// SIGTERM, then after `grace` SIGKILL; answers when nothing of it is left. A process that is gone stays so. Safe to
+    /// drop and call again.
     pub(super) async fn stop(&mut self, grace: Duration) {
-        if !std::mem::replace(&mut self.over, true)
-            && let Err(error) = self.control.stop(grace).await
-        {
-            tracing::error!(%error, "an agent could not be stopped");
+        if !self.over {
+            if let Err(error) = self.control.stop(grace).await {
+                tracing::error!(%error, "an agent could not be stopped");
+            }
+            // Only now: whoever drops this in between and calls it again has to wait as well.
+            self.over = true;
         }
         let [garbage, notifications, updates, requests] = self.connection.oddities().counts();
         if garbage + notifications + updates + requests > 0 {

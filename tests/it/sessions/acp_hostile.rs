@@ -78,3 +78,15 @@ async fn an_answer_that_is_too_large_is_a_fault_of_the_agent() {
     );
     scene.until_nothing_is_left().await;
 }
+
+#[tokio::test]
+async fn an_end_waits_for_an_agent_that_is_just_being_stopped() {
+    // Bubblewrap would hold its standard output open.
+    let scene = Scene::with("silent", "isolation = \"none\"", "").await;
+    let session = scene.open("hello").await;
+    // It has closed its output, was asked to end, and does not.
+    scene.app.written(&session, "terminated").await;
+    assert_eq!(session.end().await.expect(200).json()["status"], "exit");
+    assert_eq!(scene.processes(), 0);
+    assert_eq!(scene.noted(&session, "terminated").len(), 2, "it was asked again, and waited for");
+}
