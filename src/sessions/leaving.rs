@@ -44,8 +44,6 @@ pub(super) enum After {
     Stop,
     /// Something of the service failed: again after a rest.
     Rest,
-    /// The same before the agent ran: its start does not count as an attempt.
-    RestBeforeTurn,
     /// The claim could not be kept, so the turn was cut short: again after a rest.
     NotKept,
 }
@@ -216,9 +214,7 @@ impl Sessions {
             }
             _ => Report::default(),
         };
-        let never_ran = matches!(error, WorkError::NotStarted(_) | WorkError::NoRoom(_) | WorkError::Busy);
-        let after = if never_ran { After::RestBeforeTurn } else { After::Rest };
-        self.leave(claim, after, report).await
+        self.leave(claim, After::Rest, report).await
     }
 }
 
@@ -272,8 +268,8 @@ fn settled(claim: &Claim, held: &Held, after: After, settings: &Settings) -> Set
             let (attempts, told_attempts, rests) = (claim.attempts, claim.told_attempts, claim.rests);
             Settled { attempts, told_attempts, rests, ..to(held.status, held.detail, unhandled) }
         }
-        After::Rest | After::RestBeforeTurn | After::NotKept => {
-            let attempts = if after == After::RestBeforeTurn { claim.attempts } else { held.attempts };
+        After::Rest | After::NotKept => {
+            let attempts = held.attempts;
             let (rests, not_before) = (claim.rests + 1, now.plus(settings.rest));
             let told_attempts = claim.told_attempts;
             Settled { attempts, told_attempts, rests, not_before, ..to(held.status, held.detail, unhandled) }

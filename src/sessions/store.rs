@@ -29,7 +29,7 @@ pub(super) use messages::{NewMessage, add_message, after, all, at, between, earl
 pub(super) use queue::{
     Claim, Held, HeldRow, Settled, begin_turn, claim, claim_at_once, end_unclaimed, enough_for_a_turn, fence,
     held, is_held, park, request_stop, set_agent_session, settle, suspend_idle, take_back, take_back_all,
-    take_up, waiting, waits,
+    take_back_turn, take_up, waiting, waits,
 };
 pub(super) use secrets::{add_secret, remove_secrets, secrets};
 pub(super) use structured::{add_demand, demand, set_structured_output};

@@ -162,7 +162,10 @@ impl Sessions {
                 stop(agent).await;
                 return self.stop_short(claim, workspace, &end.answer).await.map(|()| None);
             }
-            Err(Some(error)) => return Err(error),
+            Err(Some(error)) => {
+                self.take_back_turn(claim).await?;
+                return Err(error);
+            }
         };
         report.structured = structured;
         let done = end.how == How::Done;
@@ -219,6 +222,14 @@ impl Sessions {
             Some(ToldFile { url: row.url, path: row.path?, content_type, size, source: row.source })
         });
         Ok(told.collect())
+    }
+
+    /// Takes back that a turn began: its agent never ran, so it is neither an attempt nor a turn that was interrupted.
+    async fn take_back_turn(&self, claim: &Claim) -> Result<(), WorkError> {
+        let (mut tx, _) = self.fenced(claim).await?;
+        store::take_back_turn(&mut tx, claim).await?;
+        tx.commit().await?;
+        Ok(())
     }
 
     /// Starts the agent and notes what it calls its conversation; or says how the start failed.

@@ -123,6 +123,7 @@ const HELD: &str = "SELECT inbox_seq, stop_requested_at, status, status_detail, 
     FROM sessions WHERE id = $1";
 const BEGIN: &str = "UPDATE sessions SET status = 'running', status_detail = 'working', status_at = $1, \
     updated_at = $1, attempts = attempts + 1, turn_open = 1 WHERE id = $2";
+const TAKE_BACK_TURN: &str = "UPDATE sessions SET attempts = $1, turn_open = $2 WHERE id = $3";
 const SETTLE: &str = "UPDATE sessions SET status = $1, status_detail = $2, status_at = $3, updated_at = $3, \
     done_seq = $4, attempts = $5, not_before = $6, ended_at = $7, rests = $8, told_attempts = $9, \
     turn_open = CASE WHEN done_seq = $4 THEN turn_open ELSE 0 END, worker_id = NULL, \
@@ -236,6 +237,17 @@ pub(in crate::sessions) async fn begin_turn(
 ) -> Result<(), DbError> {
     sqlx::query(BEGIN).bind(now.0).bind(id.as_str()).execute(&mut *conn).await?;
     tell_status(conn, id, now).await
+}
+
+/// The agent could not be started after all: as if [`begin_turn`] had not been called in this claim. After [`fence`].
+pub(in crate::sessions) async fn take_back_turn(conn: &mut Conn, claim: &Claim) -> Result<(), DbError> {
+    sqlx::query(TAKE_BACK_TURN)
+        .bind(claim.attempts)
+        .bind(i64::from(claim.turn_open))
+        .bind(claim.id.as_str())
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Notes what the agent calls its conversation. After [`fence`].

@@ -4,6 +4,7 @@
 mod acp;
 mod acp_hostile;
 mod acp_prefix;
+mod acp_refused;
 mod asking;
 mod claims;
 mod clock;
