@@ -76,6 +76,14 @@ impl Agent {
             "session/new" if self.is("large-answer") => {
                 self.result(id, json!({ "sessionId": "c", "_meta": "x".repeat(2_000_000) }));
             }
+            "session/new" if self.is("long-id") => self.result(id, json!({ "sessionId": "c".repeat(1025) })),
+            "session/new" if self.is("nul-id") => self.result(id, json!({ "sessionId": "c\0" })),
+            "session/new" if self.is("many-modes") => {
+                let mode = |number: usize| json!({ "id": format!("mode-{number}") });
+                let long = json!({ "id": "x".repeat(201) });
+                let modes: Vec<Value> = std::iter::once(long).chain((0..10_000).map(mode)).collect();
+                self.result(id, json!({ "sessionId": "c", "modes": { "availableModes": modes } }));
+            }
             "session/new" if self.is("auth") => self.error(id, -32000, "Authentication required"),
             "session/new" => {
                 let modes = ["ask", "full"].map(|id| json!({ "id": id, "name": id }));
@@ -239,6 +247,18 @@ impl Agent {
                 self.print(&format!(
                     r#"{{"jsonrpc":"2.0","method":"session/update","params":{{"update":{update}}}}}"#
                 ));
+            }
+        }
+        if self.is("many-messages") {
+            for number in 0..2_500 {
+                let content = text(&format!("{number};"));
+                self.update(json!({ "sessionUpdate": "agent_message_chunk", "messageId": number.to_string(), "content": content }));
+            }
+        }
+        if self.is("many-events") {
+            for number in 0..300 {
+                let output = "x".repeat(63_000);
+                self.update(json!({ "sessionUpdate": "tool_call_update", "toolCallId": number.to_string(), "rawOutput": output }));
             }
         }
         if self.is("long-text") {

@@ -19,6 +19,12 @@ use super::connection::{Connection, Refusal};
 use super::{AcpSettings, OptionValue};
 use crate::sessions::agent::{Failure, McpServer};
 
+/// Bytes of what an agent calls a conversation.
+const MAX_CONVERSATION_BYTES: usize = 1024;
+/// Names in one list of what an agent offers; more are not known here.
+const MAX_OFFERED: usize = 100;
+/// Characters of such a name, or of another word of an agent about itself.
+const MAX_NAME_CHARS: usize = 200;
 /// The version of the protocol that is spoken here.
 const VERSION: u64 = 1;
 
@@ -94,16 +100,15 @@ async fn introduce(connection: &mut Connection, known: &mut Introduction) -> Res
     let answer = connection.ask("initialize", request, None).await;
     // An agent that refuses the introduction, or speaks another version, which the crate judges, will do so again.
     let answer = answer.map_err(|refusal| lasting("initialize", refusal, known))?;
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    known.name = text(&answer["agentInfo"]["name"]);
-    known.version = text(&answer["agentInfo"]["version"]);
+    known.name = word(&answer["agentInfo"]["name"]);
+    known.version = word(&answer["agentInfo"]["version"]);
     known.protocol_version = answer["protocolVersion"].as_u64();
     let can = &answer["agentCapabilities"];
     known.can_load = can["loadSession"] == true;
     known.can_resume = can["sessionCapabilities"]["resume"].is_object();
     known.auth_methods = ids(&answer["authMethods"]);
     if known.protocol_version != Some(VERSION) {
-        let found = &answer["protocolVersion"];
+        let found: String = answer["protocolVersion"].to_string().chars().take(MAX_NAME_CHARS).collect();
         let text = format!(
             "speaks version {found} of the protocol, and this service version {VERSION}: install a release of it \
              that speaks version {VERSION}"
@@ -145,10 +150,17 @@ async fn open(
     let answer = answer.map_err(|refusal| trouble("session/new", refusal, known))?;
     offer(known, &answer);
     match answer["sessionId"].as_str() {
+        Some(id) if id.len() > MAX_CONVERSATION_BYTES => Err(unfit(format!(
+            "answered session/new with a session id of {} bytes; at most {MAX_CONVERSATION_BYTES} are taken",
+            id.len()
+        ))),
+        Some(id) if id.contains('\0') => {
+            Err(unfit("answered session/new with a NUL in the session id, which cannot be kept".to_owned()))
+        }
         Some(id) => Ok(Opened { conversation: id.to_owned(), remembers: false }),
         None => {
             let text = "answered session/new without a session id: its release does not keep to the protocol";
-            Err(Trouble::Lasting(Failure::Unfit(text.to_owned())))
+            Err(unfit(text.to_owned()))
         }
     }
 }
@@ -196,13 +208,20 @@ async fn set_options(
 /// Takes note of the modes and options that come with a conversation.
 fn offer(known: &mut Introduction, answer: &Value) {
     known.modes = ids(&answer["modes"]["availableModes"]);
-    known.mode = answer["modes"]["currentModeId"].as_str().map(str::to_owned);
+    known.mode = word(&answer["modes"]["currentModeId"]);
     known.config_options = ids(&answer["configOptions"]);
 }
 
+/// The first ids of a list; those that are too long are left out.
 fn ids(list: &Value) -> Vec<String> {
     let items = list.as_array().map_or(&[][..], Vec::as_slice);
-    items.iter().filter_map(|item| Some(item["id"].as_str()?.to_owned())).collect()
+    let is_short = |id: &&str| id.chars().count() <= MAX_NAME_CHARS;
+    let ids = items.iter().filter_map(|item| item["id"].as_str()).filter(is_short);
+    ids.take(MAX_OFFERED).map(str::to_owned).collect()
+}
+
+fn word(value: &Value) -> Option<String> {
+    Some(value.as_str()?.chars().take(MAX_NAME_CHARS).collect())
 }
 
 fn wire(server: &McpServer) -> WireServer {
@@ -215,7 +234,8 @@ fn offered(what: &str, ids: &[String], otherwise: &str) -> String {
     if ids.is_empty() {
         format!("it offers none: {otherwise}")
     } else {
-        format!("its {what}: {}", ids.join(", "))
+        let which = if ids.len() < MAX_OFFERED { "its" } else { "its first" };
+        format!("{which} {what}: {}", ids.join(", "))
     }
 }
 

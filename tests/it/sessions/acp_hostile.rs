@@ -90,3 +90,19 @@ async fn an_end_waits_for_an_agent_that_is_just_being_stopped() {
     assert_eq!(scene.processes(), 0);
     assert_eq!(scene.noted(&session, "terminated").len(), 2, "it was asked again, and waited for");
 }
+
+#[tokio::test]
+async fn what_an_agent_calls_things_is_bounded() {
+    for (script, keys, said) in [
+        ("long-id", "", "with a session id of 1025 bytes; at most 1024 are taken"),
+        ("nul-id", "", "with a NUL in the session id"),
+        ("many-modes", "mode = \"full\"", "has no mode `full`; its first modes: mode-0, mode-1"),
+    ] {
+        let scene = Scene::with(script, "", keys).await;
+        let session = scene.open("do it").await;
+        session.until("error").await;
+        let answers = session.answers().await;
+        assert!(answers[0].contains(said) && answers[0].len() < 2000, "{answers:#?}");
+        scene.until_nothing_is_left().await;
+    }
+}
