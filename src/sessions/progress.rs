@@ -22,8 +22,12 @@ const GATHER: Duration = Duration::from_millis(250);
 const MAX_GATHERED: usize = 64;
 /// Bytes of text that become a message before it is complete.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024;
-/// Events that one turn may leave; more are dropped.
-const MAX_EVENTS: usize = 10_000;
+/// Events that one turn may leave; what comes after them is not kept.
+pub(super) const MAX_EVENTS: usize = 10_000;
+/// Bytes of them together, likewise.
+pub(super) const MAX_EVENT_BYTES: usize = 16 << 20;
+/// Messages that one turn may leave; what is said after them becomes one more, or as many as its length needs.
+pub(super) const MAX_MESSAGES: usize = 2000;
 /// Between two tries to write.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -31,7 +35,9 @@ const AGAIN: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 struct Gathered {
     written_text: usize,
+    messages: usize,
     events: usize,
+    event_bytes: usize,
     text: String,
     items: Vec<Item>,
 }
@@ -39,6 +45,8 @@ struct Gathered {
 #[derive(Debug)]
 enum Item {
     Message(String),
+    /// What the service has to say.
+    Notice(String),
     Event(&'static str, String),
 }
 
@@ -64,7 +72,10 @@ impl Sessions {
                 },
             };
             let ended = next.is_none();
-            gathered.take(next.unwrap_or(Told::Pause), max_text_bytes);
+            match next {
+                Some(told) => gathered.take(told, max_text_bytes),
+                None => gathered.complete(),
+            }
             let full = gathered.items.len() >= MAX_GATHERED;
             if ended || full || due.is_some_and(|due| due <= Instant::now()) {
                 self.write(claim, &mut gathered.items, cancel).await?;
@@ -108,6 +119,9 @@ impl Sessions {
                 Item::Message(text) => {
                     store::add_message(&mut tx, &claim.id, &words::said(text), now).await?;
                 }
+                Item::Notice(text) => {
+                    store::add_message(&mut tx, &claim.id, &words::notice(text), now).await?;
+                }
                 Item::Event(kind, data) => store::add_event(&mut tx, &claim.id, kind, data, now).await?,
             }
         }
@@ -121,15 +135,24 @@ impl Gathered {
     fn take(&mut self, told: Told, max_text_bytes: usize) {
         match told {
             Told::Text(text) => self.say(&text, max_text_bytes),
-            Told::Pause => self.complete(),
+            Told::Pause => self.pause(),
             Told::Event { kind, data } => {
-                self.complete();
+                self.pause();
+                let had_room = self.has_room();
                 self.events += 1;
-                if self.events <= MAX_EVENTS {
+                self.event_bytes += data.len();
+                if self.has_room() {
                     self.items.push(Item::Event(kind, data));
+                } else if had_room {
+                    self.items.push(Item::Notice(words::events_cut()));
                 }
             }
         }
+    }
+
+    /// Whether no event was left out so far.
+    fn has_room(&self) -> bool {
+        self.events <= MAX_EVENTS && self.event_bytes <= MAX_EVENT_BYTES
     }
 
     fn say(&mut self, text: &str, max_text_bytes: usize) {
@@ -145,14 +168,31 @@ impl Gathered {
         while self.text.len() > MAX_MESSAGE_BYTES {
             let rest = self.text.split_off(self.text.floor_char_boundary(MAX_MESSAGE_BYTES));
             let text = std::mem::replace(&mut self.text, rest);
-            self.items.push(Item::Message(text));
+            self.push(text);
+        }
+    }
+
+    /// A message is complete, if the turn may have another; else it goes on in the same one.
+    fn pause(&mut self) {
+        if self.messages < MAX_MESSAGES {
+            self.complete();
+        } else if !self.text.is_empty() && !self.text.ends_with('\n') {
+            self.text.push('\n');
         }
     }
 
     fn complete(&mut self) {
         let text = std::mem::take(&mut self.text);
         if !text.trim().is_empty() {
-            self.items.push(Item::Message(text.trim().to_owned()));
+            self.push(text.trim().to_owned());
+        }
+    }
+
+    fn push(&mut self, text: String) {
+        self.items.push(Item::Message(text));
+        self.messages += 1;
+        if self.messages == MAX_MESSAGES {
+            self.items.push(Item::Notice(words::messages_joined()));
         }
     }
 }
@@ -163,11 +203,12 @@ mod tests {
 
     fn gathered(told: impl IntoIterator<Item = Told>) -> Vec<String> {
         let mut gathered = Gathered::default();
-        for told in told.into_iter().chain([Told::Pause]) {
+        for told in told {
             gathered.take(told, 100_000);
         }
+        gathered.complete();
         let shown = |item| match item {
-            Item::Message(text) => text,
+            Item::Message(text) | Item::Notice(text) => text,
             Item::Event(kind, _) => format!("<{kind}>"),
         };
         gathered.items.into_iter().map(shown).collect()
@@ -182,6 +223,23 @@ mod tests {
         let event = Told::Event { kind: "plan", data: "{}".to_owned() };
         let told = [text("one "), text("two\n"), Told::Pause, Told::Pause, text(" \n"), event, text("three")];
         assert_eq!(gathered(told), ["one two", "<plan>", "three"]);
+    }
+
+    #[test]
+    fn more_messages_than_a_turn_may_have_become_one() {
+        let told = gathered((0..MAX_MESSAGES + 3).flat_map(|_| [text("x"), Told::Pause]));
+        assert_eq!(told.len(), MAX_MESSAGES + 2);
+        assert_eq!(told[MAX_MESSAGES..], [words::messages_joined(), "x\nx\nx".to_owned()]);
+    }
+
+    #[test]
+    fn events_end_at_their_number_or_their_bytes_and_that_is_said_once() {
+        for (bytes, kept) in [(2, MAX_EVENTS), (64 * 1024, MAX_EVENT_BYTES / (64 * 1024))] {
+            let event = || Told::Event { kind: "plan", data: "x".repeat(bytes) };
+            let told = gathered(std::iter::repeat_with(event).take(kept + 3));
+            assert_eq!(told.len(), kept + 1);
+            assert_eq!(told[kept], words::events_cut());
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::MAX_ATTEMPTS;
 use super::agent::Failure;
+use super::progress;
 use super::sandbox::Isolation;
 use super::secrets::{SealError, SecretFault};
 use super::store::NewMessage;
@@ -213,6 +214,25 @@ pub(super) fn failure(profile: &str, failure: &Failure, stderr_tail: &[String]) 
         return what;
     }
     format!("{what} The last lines that it wrote to standard error:\n\n{}", stderr_tail.join("\n"))
+}
+
+/// Events of a turn were left out.
+pub(super) fn events_cut() -> String {
+    format!(
+        "The agent tells more of its work than is kept of one turn ({} events, {} MiB of them together). What it does from \
+         here on to the end of this turn is not shown.",
+        progress::MAX_EVENTS,
+        progress::MAX_EVENT_BYTES >> 20
+    )
+}
+
+/// A turn has as many messages as it may have.
+pub(super) fn messages_joined() -> String {
+    format!(
+        "The agent has sent {} messages in this turn. What it says from here on is put together and comes at the end \
+         of the turn.",
+        progress::MAX_MESSAGES
+    )
 }
 
 /// A crashed agent is started again after `seconds`; `attempts` turns were begun so far.

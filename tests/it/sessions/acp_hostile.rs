@@ -106,3 +106,18 @@ async fn what_an_agent_calls_things_is_bounded() {
         scene.until_nothing_is_left().await;
     }
 }
+
+#[tokio::test]
+async fn what_a_turn_leaves_is_bounded_and_that_is_said_once() {
+    let scene = Scene::with("many-messages+many-events", "", "").await;
+    let session = scene.open("attack").await;
+    let events = session.user.events(&session.path("/events?until=idle"), None).await.rest().await;
+    session.until_waiting().await;
+    let said: Vec<&str> = events.iter().filter_map(|event| event.data["message"].as_str()).collect();
+    let once = |words: &str| said.iter().filter(|said| said.contains(words)).count() == 1;
+    assert!(once("has sent 2000 messages in this turn") && once("10000 events, 16 MiB of them together"));
+    assert!(said.len() < 2010, "{} messages", said.len());
+    assert!(once("2000;\n2001;\n2002;") && once("2499;"), "nothing that it said is lost");
+    let told = events.iter().filter(|event| event.kind == "tool_call_update").count();
+    assert_eq!(told, (16 << 20) / 63_000);
+}
