@@ -14,7 +14,7 @@ async fn a_start_that_the_system_refused_was_no_turn() {
     let mark = folder.path().join("mark");
     let token = uuid::Uuid::new_v4().to_string();
     let app = TestApp::builder()
-        .config(&format!("isolation = \"none\"\n{}", profile("good", &token, "")))
+        .config(&format!("retry_seconds = 1\nisolation = \"none\"\n{}", profile("good", &token, "")))
         .under(&["sh", "-c", WITHOUT_LINKS_AT_FIRST, mark.to_str().unwrap()])
         .start()
         .await;
