@@ -99,7 +99,10 @@ async fn introduce(connection: &mut Connection, known: &mut Introduction) -> Res
     let request = InitializeRequest::new(ProtocolVersion::V1).client_info(this);
     let answer = connection.ask("initialize", request, None).await;
     // An agent that refuses the introduction, or speaks another version, which the crate judges, will do so again.
-    let answer = answer.map_err(|refusal| lasting("initialize", refusal, known))?;
+    let answer = answer.map_err(|refusal| match other_version(&refusal) {
+        Some(found) => speaks_another(&found),
+        None => lasting("initialize", refusal, known),
+    })?;
     known.name = word(&answer["agentInfo"]["name"]);
     known.version = word(&answer["agentInfo"]["version"]);
     known.protocol_version = answer["protocolVersion"].as_u64();
@@ -109,13 +112,23 @@ async fn introduce(connection: &mut Connection, known: &mut Introduction) -> Res
     known.auth_methods = ids(&answer["authMethods"]);
     if known.protocol_version != Some(VERSION) {
         let found: String = answer["protocolVersion"].to_string().chars().take(MAX_NAME_CHARS).collect();
-        let text = format!(
-            "speaks version {found} of the protocol, and this service version {VERSION}: install a release of it \
-             that speaks version {VERSION}"
-        );
-        return Err(Trouble::Lasting(Failure::Unfit(text)));
+        return Err(speaks_another(&found));
     }
     Ok(())
+}
+
+/// The version that an agent answered, where the crate made an error of it.
+fn other_version(refusal: &Refusal) -> Option<String> {
+    let Refusal::Answered(said) = refusal else { return None };
+    let (_, found) = said.split_once("required ACP protocol version 1 but peer negotiated ")?;
+    Some(found.chars().take_while(char::is_ascii_digit).collect())
+}
+
+fn speaks_another(found: &str) -> Trouble {
+    Trouble::Lasting(Failure::Unfit(format!(
+        "speaks version {found} of the protocol, and this service version {VERSION}: install a release of it that \
+         speaks version {VERSION}"
+    )))
 }
 
 async fn open(

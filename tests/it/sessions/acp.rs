@@ -316,7 +316,7 @@ async fn what_is_not_understood_does_no_harm() {
 async fn what_cannot_go_well_ends_the_session_and_says_what_would_be_right() {
     for (script, keys, said) in [
         ("auth", "", "`scripted` wants somebody to log in first (it offers: api-key)"),
-        ("version-2", "", "answered `initialize` with an error"),
+        ("version-2", "", "speaks version 2 of the protocol, and this service version 1: install a release"),
         ("good", "mode = \"root\"", "has no mode `root`; its modes: ask, full"),
         ("good", "config_options = { speed = true }", "has no option `speed`; its options: model"),
     ] {
