@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use super::print;
 use crate::sessions::secrets::make_key_file;
 
 pub(super) fn make(path: &Path) -> anyhow::Result<ExitCode> {
-    let folder = std::path::absolute(path)?;
-    if let Some(data) = folder.ancestors().skip(1).find(|folder| folder.join("satchel.db").exists()) {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = parent.canonicalize().with_context(|| format!("{} is no folder", parent.display()))?;
+    if let Some(data) = folder.ancestors().find(|folder| folder.join("satchel.db").exists()) {
         bail!(
             "{} lies in the data folder {}, so that a copy of the data would hold its key: name a place elsewhere",
             path.display(),

@@ -58,6 +58,15 @@ pub enum DbError {
 }
 
 impl DbError {
+    /// Whether the same may succeed later: nothing of what was to be written is at fault.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Engine(sqlx::Error::Database(error)) => error.kind() == sqlx::error::ErrorKind::Other,
+            Self::Engine(_) => true,
+            Self::Migrate(_) | Self::Newer { .. } | Self::Corrupt(_) => false,
+        }
+    }
+
     /// Whether the disk has no room for what was to be written.
     pub fn is_for_want_of_room(&self) -> bool {
         let Self::Engine(sqlx::Error::Database(error)) = self else { return false };
@@ -94,7 +103,12 @@ impl Db {
             .max_lifetime(None)
             .idle_timeout(None)
             .test_before_acquire(false)
-            .after_connect(|conn, _| Box::pin(prepare(conn)))
+            .after_connect(|conn, _| {
+                Box::pin(async move {
+                    prepare(conn).await?;
+                    conn.execute("PRAGMA query_only = ON").await.map(drop)
+                })
+            })
             .connect_with(options)
             .await?;
         Ok(Self { readers, writer: Arc::new(Mutex::new(writer)), writes: Arc::default() })

@@ -340,7 +340,9 @@ impl Sessions {
     }
 }
 
+/// A session that is about to be changed.
 async fn known(conn: &mut Conn, grant: &Grant, id: &SessionId) -> Result<Inner, SessionError> {
+    store::lock(conn, grant.org(), id).await?;
     store::inner(conn, grant.org(), id).await?.ok_or(SessionError::NotFound)
 }
 

@@ -93,7 +93,7 @@ impl Sessions {
         let mut tries = 1;
         let kept = loop {
             match self.settle_once(claim, after, &report, keep).await {
-                Err(WorkError::Db(error)) if tries < SETTLE_TRIES => {
+                Err(WorkError::Db(error)) if tries < self.settle_tries() && error.may_pass() => {
                     let error = words::with_causes(&error);
                     tracing::warn!(session.id = %claim.id, error, "the end of a turn could not be written yet");
                     tries += 1;
@@ -104,6 +104,11 @@ impl Sessions {
         };
         report.structured.forget().await;
         Ok(kept)
+    }
+
+    /// A service that stops does not wait for a catalogue that cannot be written.
+    fn settle_tries(&self) -> u32 {
+        if self.stopping.load(Ordering::Relaxed) { 2 } else { SETTLE_TRIES }
     }
 
     async fn settle_once(

@@ -159,8 +159,15 @@ impl Sessions {
             next = self.wait_for_next(claim, hold, living, place, tell) => next,
             written = &mut writing => return Err(written.err().unwrap_or(WorkError::Lost)),
         };
-        writing.await?;
-        next
+        match (writing.await, next) {
+            (Err(WorkError::Db(error)), Ok(next)) => {
+                let error = words::with_causes(&error);
+                tracing::warn!(session.id = %held.id, error, "what an agent said between turns was not written");
+                Ok(next)
+            }
+            (Err(error), _) => Err(error),
+            (Ok(_), next) => next,
+        }
     }
 
     async fn wait_for_next(
@@ -174,16 +181,21 @@ impl Sessions {
         let idle = place.since + self.settings.idle_limit;
         // One wait for a slot outlives the looks at the session, so that it keeps its place among those who wait.
         let mut slot = pin!(Arc::clone(&hold.slots).acquire_owned());
+        // It takes its time to end one that does not write any more, and is not begun anew at each look.
+        let mut gone = living.agent.gone(tell);
         loop {
             // Asked for before looking, so that a slot or place that is given back in between is not missed.
             let released = self.released.notified();
             let waiting = self.has_message(claim).await?;
             let ready = waiting && self.attachments.has_room_for(0);
+            if !ready {
+                slot.set(Arc::clone(&hold.slots).acquire_owned());
+            }
             tokio::select! {
                 biased;
                 () = hold.cancel.cancelled() => return Ok(Next::Cancelled),
                 () = hold.shutdown.cancelled() => return Ok(Next::Shutdown),
-                failure = living.agent.gone(tell.clone()) => return Ok(Next::Gone(failure)),
+                failure = &mut gone => return Ok(Next::Gone(failure)),
                 taken = &mut slot, if ready => {
                     let Ok(taken) = taken else { return Ok(Next::Shutdown) };
                     // Not raced with anything: a transaction that is dropped half-way may still be committed.

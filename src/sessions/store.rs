@@ -57,9 +57,10 @@ const GET: &str = "WHERE org_id = $1 AND id = $2";
 const EQUAL: &str = "WHERE org_id = $1 AND created_by = $2 AND idempotency_key = $3 AND created_at >= $4 \
     AND status NOT IN ('exit', 'error') AND stop_requested_at IS NULL \
     ORDER BY created_at DESC, id DESC LIMIT 1";
+const INNER: &str = "SELECT status, status_detail, inbox_seq, done_seq, stop_requested_at FROM sessions \
+    WHERE org_id = $1 AND id = $2";
 /// A change, so that on any engine nobody else changes the row until the transaction ends.
-const INNER: &str = "UPDATE sessions SET updated_at = updated_at WHERE org_id = $1 AND id = $2 \
-    RETURNING status, status_detail, inbox_seq, done_seq, stop_requested_at";
+const LOCK: &str = "UPDATE sessions SET updated_at = updated_at WHERE org_id = $1 AND id = $2";
 const SET_TAGS: &str = "UPDATE sessions SET tags = $1, updated_at = $2 WHERE id = $3";
 const CLEAR_TAGS: &str = "DELETE FROM session_tags WHERE session_id = $1";
 const ADD_TAG: &str = "INSERT INTO session_tags (session_id, tag) VALUES ($1, $2)";
@@ -132,7 +133,13 @@ pub(super) async fn find_equal(
     row.map(|row| session(&row, idle)).transpose()
 }
 
-/// What the room needs to know before it changes a session, which from now on nobody else changes.
+/// Keeps a session as it is until the transaction ends, so that what is then read of it counts.
+pub(super) async fn lock(conn: &mut Conn, org: &OrgId, id: &SessionId) -> Result<(), DbError> {
+    sqlx::query(LOCK).bind(org.as_str()).bind(id.as_str()).execute(conn).await?;
+    Ok(())
+}
+
+/// What the room needs to know before it changes a session; within a change after [`lock`].
 pub(super) async fn inner(conn: &mut Conn, org: &OrgId, id: &SessionId) -> Result<Option<Inner>, DbError> {
     let row = sqlx::query(INNER).bind(org.as_str()).bind(id.as_str()).fetch_optional(conn).await?;
     let Some(row) = row else { return Ok(None) };

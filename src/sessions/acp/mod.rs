@@ -31,7 +31,7 @@ pub use handshake::Introduction;
 pub use permissions::Permissions;
 
 use super::agent::{Agent, Failure, How, Start, Told, TurnEnd};
-use super::command::CommandProfile;
+use super::command::{CommandProfile, DRAIN};
 use connection::Refusal;
 use handshake::{Opening, Trouble, shake_hands};
 use process::{Process, Watched};
@@ -63,6 +63,8 @@ pub struct AcpSettings {
 
 /// Placeholders in a prefix: the session's working folder, the agent's HOME, and the folder of the delivered files.
 pub const PLACEHOLDERS: [&str; 3] = ["{workspace}", "{home}", "{attachments}"];
+/// Words of a prefix behind which a variable is named that it hands on.
+const HANDS_ON: [&str; 4] = ["-e", "-E", "--env", "--setenv"];
 /// Where a prefix that mounts the delivered files is expected to show the working folder.
 pub const INSIDE: &str = "/workspace";
 
@@ -99,10 +101,11 @@ impl AcpSettings {
 
     /// Whether a variable that a session brings along may be given to the program. A prefix runs outside of every
     /// isolation, and many variables make a program run what they name, so it gets only those that it names itself: as
-    /// a word (`-e NAME`) or at the end of one (`--env=NAME`).
+    /// the word behind one of [`HANDS_ON`] (`-e NAME`) or at the end of one (`--env=NAME`).
     pub(super) fn hands_on(&self, name: &str) -> bool {
-        let names = |word: &String| word.strip_suffix(name).is_some_and(|w| w.is_empty() || w.ends_with('='));
-        self.prefix.is_empty() || self.prefix.iter().any(names)
+        let by_word = |words: &[String]| HANDS_ON.contains(&&*words[0]) && words[1] == name;
+        let in_word = |word: &String| word.strip_suffix(name).is_some_and(|before| before.ends_with('='));
+        self.prefix.is_empty() || self.prefix.windows(2).any(by_word) || self.prefix.iter().any(in_word)
     }
 }
 
@@ -222,9 +225,13 @@ impl Agent for AcpAgent {
     fn gone(&mut self, told: mpsc::Sender<Told>) -> BoxFuture<'_, Failure> {
         Box::pin(async move {
             let Process { connection, control, .. } = &mut self.process;
-            tokio::select! {
-                () = connection.closed(&told) => {}
-                _ = control.ended() => {}
+            let ended = tokio::select! {
+                () = connection.closed(&told) => false,
+                _ = control.ended() => true,
+            };
+            if ended {
+                // What it wrote before its end is still to be read.
+                let _ = tokio::time::timeout(DRAIN, connection.closed(&told)).await;
             }
             match self.process.end().await {
                 How::Crashed(failure) | How::NoStart(failure) | How::Failed(failure) => failure,

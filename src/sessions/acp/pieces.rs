@@ -3,7 +3,7 @@
 //! A program whose strings are UTF-16 can cut a text between the two halves of a character outside of the Basic
 //! Multilingual Plane (a surrogate pair, RFC 8259, section 7) and escape each half in a message of its own. No such half
 //! is a text; both together are. So the first half waits for the piece that follows, and a half that stays alone becomes
-//! U+FFFD.
+//! U+FFFD, where it is followed by anything.
 
 use serde_json::value::RawValue;
 

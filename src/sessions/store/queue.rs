@@ -146,7 +146,8 @@ const TAKE_BACK: &str = "UPDATE sessions SET worker_id = NULL, lease_until = NUL
 const TAKE_BACK_ALL: &str = "UPDATE sessions SET worker_id = NULL, lease_until = NULL, parked_at = NULL, epoch = epoch + 1 \
     WHERE worker_id = $1";
 const CLAIM_AT_ONCE: &str = "UPDATE sessions SET not_before = $1 WHERE ended_at IS NULL \
-    AND (stop_requested_at IS NOT NULL OR inbox_seq > done_seq) AND not_before > $2";
+    AND (stop_requested_at IS NOT NULL OR inbox_seq > done_seq) \
+    AND (stop_requested_at IS NOT NULL OR status IN ('new', 'claimed', 'running', 'resuming')) AND not_before > $2";
 
 /// Whether [`claim`] would find a session to take.
 pub(in crate::sessions) async fn waits(

@@ -90,9 +90,20 @@ pub(super) struct Left {
     pub refused: Option<String>,
     /// Whether one is required, and the session had none before.
     pub wanting: bool,
-    /// Where valid ones lie: the folder, and the path below it.
-    taken: Vec<(OwnedFd, &'static str)>,
+    /// Where valid ones lie.
+    taken: Vec<Taken>,
 }
+
+/// A file that was taken over.
+#[derive(Debug)]
+struct Taken {
+    folder: OwnedFd,
+    path: &'static str,
+    mark: Mark,
+}
+
+/// What tells a file from a later one of its name: inode, and time of its last change.
+type Mark = (u64, i64, i64);
 
 impl Left {
     /// Whether one is required, and there is none.
@@ -113,7 +124,7 @@ impl Left {
     pub(super) async fn forget(self) {
         // The folder of the tool server may itself be a link by now; then the file is left.
         let removed = beneath::blocking(move || {
-            self.taken.iter().try_for_each(|(folder, path)| remove(folder, Path::new(path)))
+            self.taken.iter().try_for_each(|taken| remove(&taken.folder, Path::new(taken.path), taken.mark))
         });
         let _ = removed.await;
     }
@@ -214,10 +225,10 @@ impl Sessions {
             let found = beneath::blocking(move || Ok(read_small(&read, Path::new(path)))).await?;
             let provided = match found {
                 Ok(None) => continue,
-                Ok(Some(text)) if path == FILE => {
-                    serde_json::from_slice(&text).map(|output| Provided { output, is_final: true })
+                Ok(Some((text, mark))) if path == FILE => {
+                    serde_json::from_slice(&text).map(|output| (Provided { output, is_final: true }, mark))
                 }
-                Ok(Some(text)) => serde_json::from_slice(&text),
+                Ok(Some((text, mark))) => serde_json::from_slice(&text).map(|provided| (provided, mark)),
                 Err(why) => {
                     left.refused = Some(words::structured_refused(name, &why));
                     continue;
@@ -225,10 +236,10 @@ impl Sessions {
             };
             let why = match provided {
                 Err(error) => format!("it is not JSON: {error}"),
-                Ok(provided) => {
+                Ok((provided, mark)) => {
                     match self.judged(&self.judging.turns, &demand.schema, Some(&provided.output)).await? {
                         Verdict::Good => {
-                            left.taken.push((folder, path));
+                            left.taken.push(Taken { folder, path, mark });
                             left.provided = Some(provided);
                             continue;
                         }
@@ -260,7 +271,7 @@ impl Sessions {
 }
 
 /// Reads a file below a folder of an agent's, or says why not; nothing where there is none.
-fn read_small(folder: &OwnedFd, path: &Path) -> Result<Option<Vec<u8>>, String> {
+fn read_small(folder: &OwnedFd, path: &Path) -> Result<Option<(Vec<u8>, Mark)>, String> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = match beneath::open(folder, path, flags, Mode::empty()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -282,14 +293,24 @@ fn read_small(folder: &OwnedFd, path: &Path) -> Result<Option<Vec<u8>>, String> 
     if text.starts_with(BYTE_ORDER_MARK) {
         text.drain(..BYTE_ORDER_MARK.len());
     }
-    Ok(Some(text))
+    Ok(Some((text, mark(&stat))))
 }
 
-/// Removes a file. What an agent that lives put in its place is left: a folder might never come to its end.
-fn remove(folder: &OwnedFd, path: &Path) -> io::Result<()> {
+#[allow(clippy::unnecessary_cast, reason = "the types of these fields differ between architectures")]
+fn mark(stat: &rustix::fs::Stat) -> Mark {
+    (stat.st_ino as u64, stat.st_mtime as i64, stat.st_mtime_nsec as i64)
+}
+
+/// Removes a file. What an agent that lives put in its place since is left: it is a later output, or a folder that might
+/// never come to its end.
+fn remove(folder: &OwnedFd, path: &Path, taken: Mark) -> io::Result<()> {
     let (Some(inner), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
-    if inner.as_os_str().is_empty() {
-        return Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?);
+    let inner = match inner.as_os_str().is_empty() {
+        true => folder.try_clone()?,
+        false => beneath::open_folder(folder, inner)?,
+    };
+    if mark(&rustix::fs::statat(&inner, name, AtFlags::SYMLINK_NOFOLLOW)?) != taken {
+        return Ok(());
     }
-    Ok(rustix::fs::unlinkat(beneath::open_folder(folder, inner)?, name, AtFlags::empty())?)
+    Ok(rustix::fs::unlinkat(inner, name, AtFlags::empty())?)
 }

@@ -2,6 +2,7 @@
 //! the truth.
 
 use super::acp::Scene;
+use crate::support::eventually;
 use crate::support::sessions::Session;
 
 /// What the service may take, at most, while an agent writes lines of 15 MiB.
@@ -89,6 +90,31 @@ async fn an_end_waits_for_an_agent_that_is_just_being_stopped() {
     assert_eq!(session.end().await.expect(200).json()["status"], "exit");
     assert_eq!(scene.processes(), 0);
     assert_eq!(scene.noted(&session, "terminated").len(), 2, "it was asked again, and waited for");
+}
+
+#[tokio::test]
+async fn an_agent_that_stops_listening_while_it_waits_is_ended_though_it_ignores_sigterm() {
+    let scene = Scene::with("silent", "isolation = \"none\"", "").await;
+    let session = scene.open("hello").await;
+    scene.app.written(&session, "terminated").await;
+    scene.until_nothing_is_left().await;
+    let told =
+        async || session.answers().await.into_iter().find(|said| said.contains("closed its standard output"));
+    let said = eventually("its end is told", told).await;
+    assert!(said.contains("It was waiting for a message; the next one starts it again."), "{said}");
+}
+
+#[tokio::test]
+async fn the_last_words_of_an_agent_that_leaves_while_it_waits_are_told() {
+    let scene = Scene::with("late+leave", "", "").await;
+    let session = scene.open("hello").await;
+    session.until_waiting().await;
+    std::fs::write(scene.app.workspace(&session).join("late"), "").unwrap();
+    let gone = async || {
+        session.answers().await.iter().position(|said| said.contains("the next one starts it again"))
+    };
+    let gone = eventually("its end is told", gone).await;
+    assert_eq!(session.answers().await[gone - 1], "One thing more: \u{1f600}");
 }
 
 #[tokio::test]

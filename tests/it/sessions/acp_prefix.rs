@@ -50,6 +50,9 @@ async fn a_prefix_isolates_in_the_place_of_the_service() {
     assert!(scene.app.workspace(&session).join("attachments/data.csv").exists());
 }
 
+/// Words that hand `MY_TOKEN` on as a container runtime's do.
+const BEHIND_E: &str = r#""x", "sh", "-c", "shift 2; exec \"$@\"", "sh", "-e", "MY_TOKEN""#;
+
 #[tokio::test]
 async fn a_secret_reaches_a_prefix_only_where_it_is_named() {
     for words in [r#""--env=MY_TOKEN""#, r#""x""#] {
@@ -64,7 +67,10 @@ async fn a_secret_reaches_a_prefix_only_where_it_is_named() {
             }
         }
     }
-    for words in [r#""--env=MY_TOKEN""#, r#""MY_TOKEN""#] {
+    // A word alone may be what the prefix takes away.
+    let (taking_away, _folder) = scene(r#""x", "env", "-u", "MY_TOKEN""#, "").await;
+    taking_away.app.v3().try_open(&with_secret("MY_TOKEN")).await.expect(422);
+    for words in [r#""--env=MY_TOKEN""#, BEHIND_E] {
         let (scene, folder) = scene(words, "").await;
         let session = scene.app.v3().open_with(&with_secret("MY_TOKEN")).await;
         session.until_waiting().await;
@@ -75,7 +81,7 @@ async fn a_secret_reaches_a_prefix_only_where_it_is_named() {
 
 #[tokio::test]
 async fn a_secret_that_a_new_prefix_does_not_name_keeps_the_agent_from_starting() {
-    let (mut scene, folder) = scene(r#""MY_TOKEN""#, "").await;
+    let (mut scene, folder) = scene(BEHIND_E, "").await;
     let session = scene.app.v3().open_with(&with_secret("MY_TOKEN")).await;
     session.until_waiting().await;
     let config = format!(
