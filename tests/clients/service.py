@@ -19,7 +19,7 @@ import requests
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("SATCHEL_BIN", ROOT / "target/release/satchel")).resolve()
 TOOLS = Path(os.environ.get("SATCHEL_TEST_TOOLS", ROOT / "target/test-tools")).resolve()
-FULL = os.environ.get("SATCHEL_FULL") == "1"
+FULL = os.environ.get("TEST_FULL") == "1"
 READY_SECONDS = 30
 STOP_SECONDS = 30
 

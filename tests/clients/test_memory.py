@@ -1,7 +1,7 @@
 """Trial: the service's memory stays flat, whatever the size and the number of uploads and downloads.
 
 Peak resident memory (VmHWM) below 96 MiB over one 10 GiB upload, 256 slow ones at a time and 16 fast ones of
-256 MiB at a time; below 64 MiB over downloads of the same. Without SATCHEL_FULL=1 the one upload is 1 GiB and the
+256 MiB at a time; below 64 MiB over downloads of the same. Without TEST_FULL=1 the one upload is 1 GiB and the
 fast ones are 64 MiB each; the numbers of connections and the slow uploads stay.
 """
 

@@ -37,7 +37,8 @@ async fn a_printed_list_that_nobody_reads_is_no_success() {
     let data = app.data();
     let (read, write) = std::io::pipe().unwrap();
     drop(read);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_satchel"));
+    let command = crate::support::app::clean(std::process::Command::new(env!("CARGO_BIN_EXE_satchel")));
+    let mut command = Command::from(command);
     command.args(["keys", "list", "--data"]).arg(data).stdout(write).stderr(Stdio::piped());
     let told = end_of(command.spawn().unwrap()).await.code(141);
     assert_eq!(told.err, "");

@@ -353,7 +353,7 @@ pub async fn run(args: &[&str], env: &[(&str, &str)]) -> Cli {
 }
 
 /// A command whose outcome no variable of the person who runs the tests can change.
-fn clean(mut command: Command) -> Command {
+pub fn clean(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with("SATCHEL_")) {
             command.env_remove(name);
