@@ -4,7 +4,7 @@
 //! the SHA-256 that were taken at its upload; every reference ends as delivered or failed, and
 //! `MANIFEST.json` lists all of them; the agent starts only when all were delivered. The workspace
 //! is a cache: where it is not there, everything is delivered again. Nothing is copied below the floor
-//! of free space, and a disk without room is no failure of a file: the session waits for room.
+//! of free space, and a disk without room is no failure of a file: the session says so and waits for room, for ten tries.
 
 use std::io;
 use std::path::{Path, PathBuf};

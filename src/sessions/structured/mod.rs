@@ -236,6 +236,10 @@ impl Sessions {
             };
             let why = match provided {
                 Err(error) => format!("it is not JSON: {error}"),
+                // It is kept as it is written here, which may be longer.
+                Ok((provided, _)) if provided.output.to_string().len() > MAX_OUTPUT => {
+                    format!("it has more than {MAX_OUTPUT} bytes, its numbers written out")
+                }
                 Ok((provided, mark)) => {
                     match self.judged(&self.judging.turns, &demand.schema, Some(&provided.output)).await? {
                         Verdict::Good => {

@@ -79,12 +79,16 @@ impl Retrieve for Nowhere {
 }
 
 fn fault(error: &jsonschema::ValidationError<'_>) -> Fault {
-    let text = error.to_string();
-    let mut what: String = text.chars().take(SHOWN).collect();
-    if what.len() < text.len() {
-        what.push('…');
+    Fault { at: shown(&error.instance_path().to_string()), what: shown(&error.to_string()) }
+}
+
+/// The beginning of a text that may hold a part of the value.
+fn shown(text: &str) -> String {
+    let mut beginning: String = text.chars().take(SHOWN).collect();
+    if beginning.len() < text.len() {
+        beginning.push('…');
     }
-    Fault { at: error.instance_path().to_string(), what }
+    beginning
 }
 
 #[cfg(test)]
@@ -126,5 +130,8 @@ mod tests {
         assert!(lines(&faults).contains("- at `/a`: 1 is not of type \"string\""), "{}", lines(&faults));
         let long = schema.faults(&json!({"x": 1, "a": [vec!["y"; 1000]]}));
         assert!(long[0].what.chars().count() <= SHOWN + 1);
+        let deep = Schema::compile(&json!({"additionalProperties": {"type": "string"}})).unwrap();
+        let faults = deep.faults(&json!({"k".repeat(10_000): 1}));
+        assert!(faults[0].at.chars().count() <= SHOWN + 1, "{}", faults[0].at.len());
     }
 }

@@ -194,6 +194,9 @@ fn nested(document: &Value) -> Value {
     schema
 }
 
+/// Members of a schema whose own members are schemas (draft 7).
+const NAMED: [&str; 4] = ["properties", "patternProperties", "definitions", "dependencies"];
+
 fn redirect(schema: &mut Value) {
     match schema {
         Value::Array(items) => items.iter_mut().for_each(redirect),
@@ -206,6 +209,10 @@ fn redirect(schema: &mut Value) {
                         {
                             *reference = format!("#/properties/output{place}");
                         }
+                    }
+                    // These hold schemas by names of any kind.
+                    Value::Object(named) if NAMED.contains(&name.as_str()) => {
+                        named.values_mut().for_each(redirect);
                     }
                     // These hold values, not schemas.
                     _ if ["const", "default", "enum", "examples"].contains(&name.as_str()) => {}

@@ -110,6 +110,10 @@ async fn what_an_agent_puts_in_its_place_is_not_followed_nor_waited_for() {
         ("mkdir structured_output.json", "not a regular file"),
         ("echo 1 > a; ln a structured_output.json", "not a regular file"),
         ("head -c 1100000 /dev/zero > structured_output.json", "more than 1048576 bytes"),
+        (
+            "{ printf '{\"total\":4,\"x\":[0'; yes ,1e15 | head -n 100000; printf ']}'; } > structured_output.json",
+            "more than 1048576 bytes, its numbers written out",
+        ),
         ("ln -s /etc $HOME/.satchel", "could not be read"),
     ] {
         let app = TestApp::with_agent("", &format!("{script}; echo done")).await;

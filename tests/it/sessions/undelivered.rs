@@ -1,5 +1,5 @@
-//! Files that cannot be delivered, with agents that live across turns and workers that take over from each other: no
-//! agent gets a turn without its input, and what was asked of it is not lost.
+//! Files that cannot be delivered, with agents that live across turns and workers that take over from each other, and
+//! disks that are full: no agent gets a turn without its input, and neither what was asked of it nor what it did is lost.
 
 use std::fs;
 

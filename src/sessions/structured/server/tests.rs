@@ -117,3 +117,16 @@ fn references_of_the_schema_lead_to_the_same_places_in_the_tools() {
     assert_eq!(moved["default"], schema["default"], "a value is not touched");
     assert!(moved.get("$id").is_none() && moved.get("$schema").is_none());
 }
+
+#[test]
+fn a_member_that_is_called_like_a_keyword_is_a_schema_all_the_same() {
+    let reference = json!({"$ref": "#/definitions/enum"});
+    let members = json!({"default": reference, "const": reference, "$ref": reference});
+    let moved = nested(
+        &json!({"properties": members, "definitions": {"enum": {"type": "integer"}}, "default": reference}),
+    );
+    for name in ["default", "const", "$ref"] {
+        assert_eq!(moved["properties"][name]["$ref"], "#/properties/output/definitions/enum", "{name}");
+    }
+    assert_eq!(moved["default"], reference, "a value stays as it is");
+}
